@@ -1,0 +1,227 @@
+//! Validated settings: no invalid value exists once one of these does.
+
+use std::path::PathBuf;
+
+use crate::room::{Bitrate, FirstStart, Identity, RecoverySettings};
+
+/// Everything the configuration says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[box] name`: shown on the test card; also the name an administrator knows the box by.
+    pub name: String,
+    /// `[box] id`: for fleet management only.
+    pub id: Option<String>,
+    /// `[box] state_dir`.
+    pub state_dir: Option<PathBuf>,
+    /// `[box] first_start`.
+    pub first_start: FirstStart,
+    /// `[signaling]`; `None` while unconfigured.
+    pub signaling: Option<SignalingSettings>,
+    /// `[[ice_servers]]`.
+    pub ice_servers: Vec<IceServer>,
+    /// `[ice] relay_only`.
+    pub relay_only: bool,
+    /// `[camera] device`.
+    pub camera: VideoSettings,
+    /// `[screen] device`.
+    pub screen: VideoSettings,
+    /// `[microphone]`.
+    pub microphone: MicrophoneSettings,
+    /// `[speaker]`.
+    pub speaker: SpeakerSettings,
+    /// `[display] device`.
+    pub display: DisplayDevice,
+    /// `[video]`.
+    pub video: VideoEncoding,
+    /// `[audio]`.
+    pub audio: AudioEncoding,
+    /// `[panel]`.
+    pub panel: PanelSettings,
+    /// `[recovery]`.
+    pub recovery: RecoverySettings,
+    /// `[control]`.
+    pub control: ControlSettings,
+}
+
+/// `[signaling]`: the application's server and our place in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignalingSettings {
+    /// `url`: origin of REST and Socket.IO alike, without a trailing slash.
+    pub url: String,
+    /// `api`: REST prefix, with a leading and without a trailing slash.
+    pub api: String,
+    /// `meeting` and `user`.
+    pub identity: Identity,
+    /// `classroom`: join by `classrooms/{classroom}/meetings/{meeting}/join`.
+    pub classroom: Option<String>,
+    /// `email`: log in over REST with it and `password_file`.
+    pub email: Option<String>,
+    /// `password_file`: a credential's name or a path.
+    pub password_file: Option<PathBuf>,
+    /// `token_file`: a bearer token instead of a login.
+    pub token_file: Option<PathBuf>,
+    /// `ca_file`: PEM certificates to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// One `[[ice_servers]]` entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IceServer {
+    /// `stun:` and `turn:` URLs (RFC 7064, RFC 7065).
+    pub urls: Vec<String>,
+    /// `username`.
+    pub username: Option<String>,
+    /// `credential_file`.
+    pub credential_file: Option<PathBuf>,
+    /// `secret_file`: shared secret of the TURN REST scheme.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// Where pictures come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VideoDevice {
+    /// Nothing configured.
+    None,
+    /// A V4L2 node or stable name.
+    V4l2(String),
+    /// `sim:testcard`.
+    SimTestcard,
+    /// `sim:slides`.
+    SimSlides,
+    /// `sim:file:PATH`: Y4M, looped.
+    SimFile(PathBuf),
+}
+
+/// `[camera]` and `[screen]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VideoSettings {
+    /// `device`.
+    pub device: VideoDevice,
+    /// `ppm`: clock error of a simulated device, parts per million.
+    pub ppm: i32,
+}
+
+/// Where sound comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MicrophoneDevice {
+    /// Nothing configured: silence is sent.
+    None,
+    /// An ALSA PCM name, such as `hw:CARD=Device` or `null`.
+    Alsa(String),
+    /// `sim:tone[:HZ]`.
+    SimTone(u32),
+    /// `sim:speech`.
+    SimSpeech,
+    /// `sim:silence`.
+    SimSilence,
+    /// `sim:file:PATH`: WAV, looped.
+    SimFile(PathBuf),
+}
+
+/// `[microphone]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MicrophoneSettings {
+    /// `device`.
+    pub device: MicrophoneDevice,
+    /// `ppm`: clock error of a simulated device, parts per million.
+    pub ppm: i32,
+}
+
+/// Where sound goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpeakerDevice {
+    /// Nothing configured: what is heard is decoded and dropped.
+    None,
+    /// An ALSA PCM name.
+    Alsa(String),
+    /// `sim:meter`: measures level and frequency.
+    SimMeter,
+    /// `sim:wav:PATH`: measures and records.
+    SimWav(PathBuf),
+}
+
+/// `[speaker]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpeakerSettings {
+    /// `device`.
+    pub device: SpeakerDevice,
+    /// `ppm`: clock error of a simulated device, parts per million.
+    pub ppm: i32,
+}
+
+/// `[display] device`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisplayDevice {
+    /// `none`.
+    None,
+    /// `sim:png`.
+    SimPng,
+}
+
+/// `[video]`: what the camera is encoded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VideoEncoding {
+    /// Pixels; even, 160 to 1920.
+    pub width: u32,
+    /// Pixels; even, 90 to 1080.
+    pub height: u32,
+    /// Frames per second, 1 to 60.
+    pub frame_rate: u32,
+    /// Of the H.264 stream.
+    pub bitrate: Bitrate,
+}
+
+/// `[audio]`: how the microphone is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudioEncoding {
+    /// Of the Opus stream, 6000 to 128000.
+    pub bitrate: Bitrate,
+}
+
+/// `[panel] backend`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PanelBackend {
+    /// No panel.
+    None,
+    /// `sim:virtual`.
+    SimVirtual,
+    /// `rppal`.
+    Rppal,
+    /// `chardev`.
+    Chardev,
+    /// `kernel`.
+    Kernel,
+}
+
+/// One line of the panel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PanelLine {
+    /// `chip`: GPIO chip name or label.
+    pub chip: Option<String>,
+    /// `line`: name or offset on the chip, or the kernel's name for backend `kernel`.
+    pub line: String,
+    /// `active_low`.
+    pub active_low: bool,
+    /// `bias`: `pull-up`, `pull-down`, `disabled` or as the board has it.
+    pub bias: Option<String>,
+}
+
+/// `[panel]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PanelSettings {
+    /// `backend`.
+    pub backend: PanelBackend,
+    /// `[panel.buttons.*]`: mic, camera, share.
+    pub buttons: [Option<PanelLine>; 3],
+    /// `[panel.leds.*]`: mic, camera, status.
+    pub leds: [Option<PanelLine>; 3],
+}
+
+/// `[control]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlSettings {
+    /// `socket`: path of the Unix socket; by default under the runtime directory.
+    pub socket: Option<PathBuf>,
+    /// `http`: address of the status page.
+    pub http: Option<String>,
+}

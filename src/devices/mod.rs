@@ -1,0 +1,159 @@
+//! FLOOR 2: hardware behind small traits, shaped by ALSA periods and V4L2 dequeue: blocking, each on a
+//! thread of its own, each with its own clock.
+
+use std::time::Duration;
+
+use crate::room::{Button, Led, Pattern, Timestamp};
+
+/// Sampling rate of everything in this program, Hz. Devices convert.
+pub const SAMPLE_RATE: u32 = 48_000;
+/// Samples in one period of 10 ms, mono.
+pub const PERIOD: usize = 480;
+
+/// What a device did wrong, and to which one.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Unplugged, or never there: close it, try to open it again later.
+    #[error("{device}: gone while {attempt}: {reason}")]
+    Gone {
+        /// As the configuration names it.
+        device: String,
+        /// What was attempted.
+        attempt: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+    /// No data within the deadline.
+    #[error("{device}: stalled for {after:?}")]
+    Stalled {
+        /// As the configuration names it.
+        device: String,
+        /// The deadline.
+        after: Duration,
+    },
+    /// The configuration asks for what cannot be: an operator must act.
+    #[error("{device}: {reason}")]
+    Misconfigured {
+        /// As the configuration names it.
+        device: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+}
+
+impl DeviceError {
+    /// Opening the device again later may help without anybody changing the configuration.
+    pub fn worth_retrying(&self) -> bool {
+        !matches!(self, Self::Misconfigured { .. })
+    }
+}
+
+/// How the bytes of a [`RawFrame`] are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// Planar 4:2:0, Y then U then V, no padding.
+    I420,
+    /// Packed 4:2:2 (V4L2 fourcc `YUYV`).
+    Yuyv,
+    /// Y plane, then interleaved UV (V4L2 fourcc `NV12`).
+    Nv12,
+    /// JPEG pictures (V4L2 fourcc `MJPG`).
+    Mjpeg,
+}
+
+/// One captured picture.
+#[derive(Clone, Debug)]
+pub struct RawFrame {
+    /// Layout of `data`.
+    pub format: PixelFormat,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// The picture; exactly the bytes used.
+    pub data: Vec<u8>,
+    /// When it was captured, by the device's own clock (kernel time for V4L2).
+    pub captured_at: Timestamp,
+    /// The driver's counter; a gap is a loss.
+    pub sequence: u64,
+}
+
+/// A camera or another video source.
+pub trait Camera: Send {
+    /// As the configuration names it.
+    fn name(&self) -> &str;
+    /// Starts the stream; the device's lamp lights.
+    fn start(&mut self) -> Result<(), DeviceError>;
+    /// Stops the stream; the device's lamp goes dark. Dequeued frames are dropped.
+    fn stop(&mut self);
+    /// Blocks for the next frame, at most `timeout`. `recycled` is a buffer to reuse.
+    fn dequeue(&mut self, timeout: Duration, recycled: Vec<u8>) -> Result<RawFrame, DeviceError>;
+}
+
+/// What is known about a period that was read.
+#[derive(Clone, Copy, Debug)]
+pub struct CapturedPeriod {
+    /// When its first sample was captured.
+    pub captured_at: Timestamp,
+    /// Samples were lost before it (ALSA xrun).
+    pub xrun: bool,
+}
+
+/// A microphone: 48 kHz, mono, signed 16 bit, periods of [`PERIOD`] samples.
+pub trait Microphone: Send {
+    /// As the configuration names it.
+    fn name(&self) -> &str;
+    /// Blocks until a whole period is there.
+    fn read_period(&mut self, samples: &mut [i16; PERIOD]) -> Result<CapturedPeriod, DeviceError>;
+}
+
+/// What is known about a period that was written.
+#[derive(Clone, Copy, Debug)]
+pub struct PlayedPeriod {
+    /// How long after now its first sample is heard.
+    pub delay: Duration,
+    /// The device ran dry before it (ALSA xrun).
+    pub xrun: bool,
+}
+
+/// What a simulated speaker heard lately.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Heard {
+    /// Level of the last 100 ms, dBFS (0 is a full-scale sine's peak); -120 for digital silence.
+    pub level_dbfs: f32,
+    /// Strongest frequency of the last 100 ms, Hz; 0 for silence.
+    pub frequency_hz: f32,
+    /// Last time the level rose out of silence (the first sample over -40 dBFS after 200 ms below).
+    pub onset_at: Option<Timestamp>,
+    /// Last time a sample other than zero was played.
+    pub last_sound_at: Option<Timestamp>,
+}
+
+/// A speaker: 48 kHz, mono, signed 16 bit, periods of [`PERIOD`] samples.
+pub trait Speaker: Send {
+    /// As the configuration names it.
+    fn name(&self) -> &str;
+    /// Blocks until there is room for the period; this paces the caller.
+    fn write_period(&mut self, samples: &[i16; PERIOD]) -> Result<PlayedPeriod, DeviceError>;
+    /// What was heard; simulated speakers only.
+    fn heard(&self) -> Option<Heard> {
+        None
+    }
+}
+
+/// An edge on a button's line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ButtonEdge {
+    /// Which button.
+    pub button: Button,
+    /// Down or up.
+    pub pressed: bool,
+    /// Kernel time.
+    pub at: Timestamp,
+}
+
+/// Buttons and lights. A missing light is a note, not an error.
+pub trait Panel: Send {
+    /// Shows a pattern; keeps moving by itself.
+    fn set_led(&mut self, led: Led, pattern: Pattern);
+}

@@ -1,0 +1,19 @@
+//! huddled: puts a meeting room into peer-to-peer WebRTC meetings and keeps it there.
+
+pub mod room;
+
+pub mod clock;
+pub mod config;
+pub mod events;
+pub mod wire;
+
+pub mod control;
+pub mod devices;
+pub mod host;
+pub mod socketio;
+
+pub mod media;
+
+pub mod rtc;
+
+pub mod app;
