@@ -52,7 +52,7 @@ class Control {
     const waiter = this.waiting.get(message.id);
     if (!waiter) return;
     this.waiting.delete(message.id);
-    if ('error' in message) waiter.fail(Object.assign(new Error(`${waiter.what}: ${message.error.code}: ${message.error.message}`), message.error));
+    if ('error' in message) waiter.fail(Object.assign(new Error(`${waiter.what}: ${message.error.code}: ${message.error.message}`), { code: message.error.code }));
     else waiter.done(message.ok);
   }
 
@@ -92,6 +92,7 @@ export class Box {
     this.user = this.options.user;
     this.lines = [];
     this.expectedErrors = [];
+    this.files = new Map();
     this.exit = null;
   }
 
@@ -131,6 +132,11 @@ ${extra}`;
     return join(this.options.directory, 'control.sock');
   }
 
+  /** Puts a file beside the configuration at the start. */
+  give(name, text) {
+    this.files.set(name, text);
+  }
+
   async start() {
     const { directory, binary } = this.options;
     if (!existsSync(binary)) throw new Error(`there is no daemon at ${binary}: build it, or name it in HUDDLED_BIN`);
@@ -138,6 +144,7 @@ ${extra}`;
     await mkdir(state, { recursive: true });
     const file = join(directory, 'config.toml');
     await writeFile(file, this.config());
+    for (const [name, text] of this.files) await writeFile(join(directory, name), text, { mode: 0o600 });
     this.startedAt = monotonic();
     this.process = spawn(binary, ['run', '--allow-sim', '--config', file, '--state-dir', state], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -180,6 +187,12 @@ ${extra}`;
 
   health() {
     return this.ask('health');
+  }
+
+  /** Frames since the start: taken from the camera, and encoded. */
+  async frames() {
+    const { camera } = await this.health();
+    return { captured: camera.captured, encoded: camera.encoded };
   }
 
   /** What the simulated speaker heard lately. */

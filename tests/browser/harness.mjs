@@ -2,6 +2,7 @@
 // line in a box's log fails it; a failure leaves screenshots, logs and states in output/.
 
 import { randomUUID } from 'node:crypto';
+import { appendFileSync, mkdirSync } from 'node:fs';
 import { appendFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +12,8 @@ import { Box } from './box.mjs';
 import { MemberPage, launchChromium } from './chromium.mjs';
 import { startGateway } from './gateway.mjs';
 
-const OUTPUT = join(fileURLToPath(new URL('.', import.meta.url)), 'output');
+/** Where failures leave what there is to see. */
+export const OUTPUT = join(fileURLToPath(new URL('.', import.meta.url)), 'output');
 const SCENARIO_LIMIT = 120_000;
 
 /** A figure beyond what is demanded: worth one more try on a busy machine. */
@@ -20,13 +22,15 @@ class FigureMissed extends Error {}
 /**
  * A group of scenarios around one gateway and one browser.
  * @param {string} name
- * @param {(scenario: (title: string, body: (lab: Lab) => Promise<void>, options?: {timed?: boolean, skip?: string | false, limit?: number}) => void) => void} define
+ * @param {(scenario: (title: string, body: (lab: Lab) => Promise<void>, options?: {timed?: boolean, slow?: boolean, skip?: string | false, limit?: number}) => void) => void} define
+ *   `timed`: a missed figure is tried once more; `slow`: not of the quick set
  * @param {object} gatewayOptions
  */
 export function suite(name, define, gatewayOptions = {}) {
   describe(name, () => {
     const world = { name };
     before(async () => {
+      if (defined === 0) return;
       world.gateway = await startGateway({ openMeeting: true, ...gatewayOptions });
       world.browser = await launchChromium();
     });
@@ -34,7 +38,11 @@ export function suite(name, define, gatewayOptions = {}) {
       await world.browser?.close();
       await world.gateway?.close();
     });
-    define((title, body, { timed = false, skip = false, limit = SCENARIO_LIMIT } = {}) => {
+    let defined = 0;
+    define((title, body, { timed = false, slow = false, skip = false, limit = SCENARIO_LIMIT } = {}) => {
+      const set = process.env.HUDDLED_BROWSER_SET;
+      if (set && slow !== (set === 'slow')) return;
+      defined += 1;
       it(title, { timeout: limit * (timed ? 2 : 1), skip }, () => runScenario(world, title, body, timed));
     });
   });
@@ -109,13 +117,15 @@ export class Lab {
   /**
    * Opens a page as a member.
    * @param {'v1' | 'v2' | 'good'} manner
-   * @param {{id?: string} & Record<string, string | number>} options the page's options
+   * @param {{id?: string, role?: 'host' | 'participant'} & Record<string, string | number>} options the page's options
    */
-  async member(manner, { id = 'f', ...query } = {}) {
+  async member(manner, { id = 'f', role = 'participant', ...query } = {}) {
+    const user = this.id(id);
+    this.gateway.admit({ meeting: this.meeting, user, role, online: false });
     const member = await MemberPage.open(this.browser, {
       manner,
       origin: this.gateway.url,
-      user: this.id(id),
+      user,
       meeting: this.meeting,
       query,
     });
@@ -133,7 +143,8 @@ export class Lab {
   figure(name, value, unit, { most } = {}) {
     const line = `FIGURE ${name} ${Number(value.toFixed(1))} ${unit}`;
     console.log(line);
-    (this.world.figures ??= []).push(line);
+    mkdirSync(OUTPUT, { recursive: true });
+    appendFileSync(join(OUTPUT, 'figures.txt'), `${line}\n`);
     if (most !== undefined && !(value <= most)) throw new FigureMissed(`${name} is ${value.toFixed(1)} ${unit}, at most ${most} is demanded`);
   }
 

@@ -27,6 +27,11 @@ suite('instruments', (scenario) => {
     await listener.untilPicture(speaker.user);
     const [picture, sound] = await Promise.all([pictureLatency(listener, speaker.user), soundLatency(listener, speaker.user)]);
     assert.ok(speaker.clockUncertainty < 20 && listener.clockUncertainty < 20);
+    const { state, outputLatency, tapDelay } = await listener.call('audioState');
+    assert.equal(state, 'running');
+    lab.figure('browser-loudspeaker-delay', outputLatency * 1000, 'ms');
+    lab.figure('browser-probe-delay', tapDelay * 1000, 'ms');
+    assert.ok(tapDelay > 0 && tapDelay < 0.2, `the probe is said to lag by ${tapDelay} s`);
     lab.figure('browser-to-browser-glass-to-glass', picture, 'ms');
     lab.figure('browser-to-browser-mouth-to-ear', sound, 'ms');
     assert.ok(picture > 0 && picture < 1000, `a picture cannot be ${picture} ms old`);

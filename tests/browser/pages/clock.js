@@ -15,11 +15,18 @@ export function monotonic(performanceTime = performance.now()) {
 
 const KEPT = 100;
 
+/** The worklet that measures sound. */
+export function newProbe(context) {
+  return new AudioWorkletNode(context, 'probe', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' });
+}
+
 /** Relates an audio context's time to CLOCK_MONOTONIC. */
 export class AudioClock {
   constructor(context) {
     this.context = context;
     this.leads = [];
+    /** Seconds that a track is held back on its way into the context; a <video> does not have this delay. */
+    this.tapDelay = 0;
     this.timer = setInterval(() => this.observe(), 20);
   }
 
@@ -37,10 +44,36 @@ export class AudioClock {
     return (time + Math.max(...this.leads)) / 1000;
   }
 
-  /** CLOCK_MONOTONIC in ms at which the sample rendered at `contextTime` leaves the loudspeaker. */
+  /** CLOCK_MONOTONIC in ms at which a track's sample that was probed at `contextTime` leaves the loudspeaker. */
   heardAt(contextTime) {
     const output = this.context.getOutputTimestamp();
-    return monotonic(output.performanceTime + (contextTime - output.contextTime) * 1000);
+    return monotonic(output.performanceTime + (contextTime - this.tapDelay - output.contextTime) * 1000);
+  }
+
+  /** Measures `tapDelay`: a short tone out of the context, through a track, back into the context. */
+  measureTap() {
+    const { context } = this;
+    const oscillator = context.createOscillator();
+    const gain = context.createGain();
+    const destination = context.createMediaStreamDestination();
+    gain.gain.value = 0;
+    oscillator.connect(gain).connect(destination);
+    oscillator.start();
+    const source = context.createMediaStreamSource(destination.stream);
+    const probe = newProbe(context);
+    source.connect(probe);
+    const begin = context.currentTime + 0.4;
+    gain.gain.setValueAtTime(0.5, begin);
+    oscillator.stop(begin + 0.1);
+    return new Promise((resolve) => {
+      probe.port.onmessage = ({ data: { onsets } }) => {
+        if (onsets.length === 0) return;
+        this.tapDelay = onsets[0] / context.sampleRate - begin;
+        source.disconnect();
+        gain.disconnect();
+        resolve(this.tapDelay);
+      };
+    });
   }
 
   get ready() {

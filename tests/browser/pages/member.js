@@ -67,6 +67,7 @@ export class Member {
     await this.audioContext.audioWorklet.addModule('probe-worklet.js');
     await this.audioContext.resume();
     this.audioClock = new AudioClock(this.audioContext);
+    this.audioClock.measureTap();
     this.connect();
   }
 
@@ -349,7 +350,7 @@ export class Member {
 
   audioState() {
     const { audioContext: context } = this;
-    return { state: context.state, baseLatency: context.baseLatency, outputLatency: context.outputLatency };
+    return { state: context.state, outputLatency: context.outputLatency, tapDelay: this.audioClock.tapDelay };
   }
 }
 

@@ -2,7 +2,7 @@
 // the measurements on both its picture and its sound.
 
 import { CELLS, COLUMNS, ROWS, age, readStrip } from './strip.js';
-import { monotonic } from './clock.js';
+import { monotonic, newProbe } from './clock.js';
 
 const PIXELS_PER_CELL = 4;
 const KEPT_READINGS = 300;
@@ -47,7 +47,7 @@ export class Remote {
       this.analyser.fftSize = 8192;
       this.analyser.smoothingTimeConstant = 0;
       this.spectrum = new Float32Array(this.analyser.frequencyBinCount);
-      this.probe = new AudioWorkletNode(context, 'probe', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' });
+      this.probe = newProbe(context);
       this.probe.port.onmessage = ({ data }) => this.onSound(data);
     }
     this.source.connect(this.analyser);
