@@ -355,7 +355,10 @@ export class Member {
 }
 
 // Loses every n-th packet between the network and the decoder.
+const dropping = new WeakSet();
 function dropPackets(receiver, every) {
+  if (dropping.has(receiver)) return;
+  dropping.add(receiver);
   const { readable, writable } = receiver.createEncodedStreams();
   let count = 0;
   readable
