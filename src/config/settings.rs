@@ -1,6 +1,6 @@
 //! Validated settings: no invalid value exists once one of these does.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use crate::room::{Bitrate, FirstStart, Identity, RecoverySettings};
 
@@ -43,6 +43,35 @@ pub struct Settings {
     pub control: ControlSettings,
 }
 
+/// A `*_file` value: the name of a systemd credential, else a path. The secret itself is read where it is used
+/// and never becomes a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialRef {
+    /// As the configuration has it.
+    pub name: String,
+    /// Folder of the configuration file, which a relative path starts from.
+    pub base: PathBuf,
+}
+
+impl CredentialRef {
+    /// The files to try, in this order: `$CREDENTIALS_DIRECTORY/NAME` (systemd.exec(5), `LoadCredential=`) if
+    /// there is such a folder and the name could be a credential's, then the path. The first that exists holds.
+    pub fn candidates(&self, credentials_directory: Option<&Path>) -> Vec<PathBuf> {
+        let name = Path::new(&self.name);
+        let mut components = name.components();
+        let plain = matches!(
+            (components.next(), components.next()),
+            (Some(Component::Normal(_)), None)
+        );
+        credentials_directory
+            .filter(|_| plain)
+            .map(|directory| directory.join(name))
+            .into_iter()
+            .chain([self.base.join(name)])
+            .collect()
+    }
+}
+
 /// `[signaling]`: the application's server and our place in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SignalingSettings {
@@ -57,11 +86,11 @@ pub struct SignalingSettings {
     /// `email`: log in over REST with it and `password_file`.
     pub email: Option<String>,
     /// `password_file`: a credential's name or a path.
-    pub password_file: Option<PathBuf>,
+    pub password_file: Option<CredentialRef>,
     /// `token_file`: a bearer token instead of a login.
-    pub token_file: Option<PathBuf>,
+    pub token_file: Option<CredentialRef>,
     /// `ca_file`: PEM certificates to trust besides the system's.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<CredentialRef>,
 }
 
 /// One `[[ice_servers]]` entry.
@@ -72,9 +101,9 @@ pub struct IceServer {
     /// `username`.
     pub username: Option<String>,
     /// `credential_file`.
-    pub credential_file: Option<PathBuf>,
+    pub credential_file: Option<CredentialRef>,
     /// `secret_file`: shared secret of the TURN REST scheme.
-    pub secret_file: Option<PathBuf>,
+    pub secret_file: Option<CredentialRef>,
 }
 
 /// Where pictures come from.
