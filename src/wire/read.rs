@@ -1,0 +1,586 @@
+//! From JSON to [`ServerMessage`].
+
+use serde_json::{Map, Value};
+
+use crate::room::{Dialect, IceCandidate, Participant, PeerId, Sdp, ServerMessage};
+
+/// Longest user, meeting or peer id, in characters; the application's are UUIDs of 36.
+const ID_CHARS: usize = 128;
+/// Longest session description, in bytes. A browser's with three m-lines has about 10 KB.
+const SDP_BYTES: usize = 256 * 1024;
+/// Longest candidate line, in bytes.
+const CANDIDATE_BYTES: usize = 4096;
+/// Longest `sdpMid` or `usernameFragment`, in bytes (RFC 8839 section 5.4: an ice-ufrag has at most 256).
+const TOKEN_BYTES: usize = 256;
+/// Names are cut here, in characters.
+const NAME_CHARS: usize = 128;
+/// Sentences of the server are cut here, in characters.
+const SENTENCE_CHARS: usize = 300;
+/// Rows of `meeting:participants` after this many are not read: no mesh is that large.
+const ROWS: usize = 1000;
+
+/// What an event from the server is to a box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// It means something.
+    Message(ServerMessage),
+    /// It means nothing to a box (chat, hands, video sync, an event nobody knows), but the server lives.
+    Ignored,
+    /// A known event without what it needs: to be dropped, with one warning.
+    Malformed {
+        /// The event, the key and what is wrong with it; never the content.
+        reason: String,
+    },
+}
+
+/// Reads one event. `payload` is its first argument; JSON `null` if there is none. Never panics.
+pub fn read(event: &str, payload: &Value) -> Incoming {
+    match message(event, payload) {
+        Ok(Some(message)) => Incoming::Message(message),
+        Ok(None) => Incoming::Ignored,
+        Err(reason) => Incoming::Malformed {
+            reason: format!("{event}: {reason}"),
+        },
+    }
+}
+
+fn message(event: &str, payload: &Value) -> Result<Option<ServerMessage>, String> {
+    use Dialect::{Media, Webrtc};
+
+    let message = match event {
+        "meeting:joined" => ServerMessage::Joined {
+            user: Fields::of(payload)?.user()?,
+        },
+        "meeting:participants" => ServerMessage::Participants(Fields::of(payload)?.participants()?),
+        "meeting:user-joined" | "room:user-joined" => {
+            ServerMessage::UserJoined(Fields::of(payload)?.participant()?)
+        }
+        "meeting:user-left" | "room:user-left" => ServerMessage::UserLeft {
+            user: Fields::of(payload)?.user()?,
+        },
+        "error" | "meeting:join-error" => ServerMessage::ServerError {
+            message: words(payload),
+        },
+        "exception" => ServerMessage::Exception {
+            message: words(payload),
+        },
+        "media:peer-ready" => peer_ready(payload, Media)?,
+        "webrtc:peer-ready" => peer_ready(payload, Webrtc)?,
+        "media:offer" => offer(payload, Media)?,
+        "webrtc:offer" => offer(payload, Webrtc)?,
+        "media:answer" => answer(payload, Media)?,
+        "webrtc:answer" => answer(payload, Webrtc)?,
+        "media:ice-candidate" => return candidate(payload, Media),
+        "webrtc:ice-candidate" => return candidate(payload, Webrtc),
+        "webrtc:error" => {
+            let fields = Fields::of(payload)?;
+            ServerMessage::Undeliverable {
+                target: fields.required_id("targetUserId")?,
+                message: fields
+                    .sentence("error")
+                    .or_else(|| fields.sentence("message"))
+                    .unwrap_or_else(|| NO_WORDS.to_owned()),
+            }
+        }
+        "media:user-muted" => {
+            let fields = Fields::of(payload)?;
+            ServerMessage::UserMuted {
+                user: fields.user()?,
+                muted: fields.required_flag("isMuted")?,
+            }
+        }
+        "media:user-video-off" => {
+            let fields = Fields::of(payload)?;
+            ServerMessage::UserVideoOff {
+                user: fields.user()?,
+                video_off: fields.required_flag("isVideoOff")?,
+            }
+        }
+        "media:user-screen-share" => {
+            let fields = Fields::of(payload)?;
+            ServerMessage::UserScreenShare {
+                user: fields.user()?,
+                sharing: fields.required_flag("isSharing")?,
+            }
+        }
+        "media:participant-state-updated" => {
+            let fields = Fields::of(payload)?;
+            ServerMessage::ParticipantStateUpdated {
+                user: fields.user()?,
+                muted: fields.flag("isMuted")?,
+                video_off: fields.flag("isVideoOff")?,
+                sharing: fields.flag("isScreenSharing")?,
+            }
+        }
+        "user:kicked" => {
+            let fields = Fields::of(payload)?;
+            ServerMessage::Kicked {
+                user: fields.user()?,
+                reason: fields.sentence("reason"),
+            }
+        }
+        "user:blocked" => {
+            let fields = Fields::of(payload)?;
+            ServerMessage::Blocked {
+                user: fields.user()?,
+                reason: fields.sentence("reason"),
+            }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(message))
+}
+
+fn peer_ready(payload: &Value, dialect: Dialect) -> Result<ServerMessage, String> {
+    Ok(ServerMessage::PeerReady {
+        user: Fields::of(payload)?.user()?,
+        dialect,
+    })
+}
+
+fn offer(payload: &Value, dialect: Dialect) -> Result<ServerMessage, String> {
+    let fields = Fields::of(payload)?;
+    Ok(ServerMessage::Offer {
+        from: fields.sender()?,
+        sdp: fields.description("offer")?,
+        dialect,
+        room: fields.id("roomId")?,
+    })
+}
+
+fn answer(payload: &Value, dialect: Dialect) -> Result<ServerMessage, String> {
+    let fields = Fields::of(payload)?;
+    Ok(ServerMessage::Answer {
+        from: fields.sender()?,
+        sdp: fields.description("answer")?,
+        dialect,
+        room: fields.id("roomId")?,
+    })
+}
+
+/// `None` for the end of candidates, which the application does not send and which tells a box nothing.
+fn candidate(payload: &Value, dialect: Dialect) -> Result<Option<ServerMessage>, String> {
+    let fields = Fields::of(payload)?;
+    let from = fields.sender()?;
+    let room = fields.id("roomId")?;
+    if fields.map.get("candidate") == Some(&Value::Null) {
+        return Ok(None);
+    }
+    let inner = fields.object("candidate")?;
+    let line = inner
+        .token("candidate", CANDIDATE_BYTES)?
+        .ok_or_else(|| inner.problem("candidate", "is missing"))?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let index = match inner.present("sdpMLineIndex") {
+        None => None,
+        Some(value) => Some(
+            value
+                .as_u64()
+                .and_then(|index| u16::try_from(index).ok())
+                .ok_or_else(|| inner.problem("sdpMLineIndex", "is not a number of an m-line"))?,
+        ),
+    };
+    Ok(Some(ServerMessage::Candidate {
+        from,
+        candidate: IceCandidate {
+            candidate: line,
+            sdp_mid: inner.token("sdpMid", TOKEN_BYTES)?,
+            sdp_m_line_index: index,
+            username_fragment: inner.token("usernameFragment", TOKEN_BYTES)?,
+        },
+        dialect,
+        room,
+    }))
+}
+
+const NO_WORDS: &str = "no reason given";
+
+/// The server's words in an error: `{message}` (a text, or a list of them as validators give) or a bare text.
+fn words(payload: &Value) -> String {
+    let value = payload.get("message").unwrap_or(payload);
+    let first = match value {
+        Value::Array(values) => values.first().unwrap_or(&Value::Null),
+        single => single,
+    };
+    shortened(first, SENTENCE_CHARS).unwrap_or_else(|| NO_WORDS.to_owned())
+}
+
+/// A text for people: the first line that says something, without control characters, cut to `limit` characters. The
+/// first line only, because a server may quote a session description in its complaint.
+fn shortened(value: &Value, limit: usize) -> Option<String> {
+    let line = value
+        .as_str()?
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())?;
+    let text: String = line
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(limit)
+        .collect();
+    (!text.is_empty()).then_some(text)
+}
+
+/// The keys of one JSON object and what it is called in a complaint.
+struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    /// The key it stands under, with a dot; empty for the payload itself.
+    prefix: String,
+}
+
+impl<'a> Fields<'a> {
+    fn of(payload: &'a Value) -> Result<Self, String> {
+        match payload {
+            Value::Object(map) => Ok(Self {
+                map,
+                prefix: String::new(),
+            }),
+            _ => Err("the payload is not an object".to_owned()),
+        }
+    }
+
+    fn problem(&self, key: &str, what: &str) -> String {
+        format!("{}{key} {what}", self.prefix)
+    }
+
+    /// `null` is as good as absent.
+    fn present(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    fn object(&self, key: &str) -> Result<Fields<'a>, String> {
+        match self.present(key) {
+            Some(Value::Object(map)) => Ok(Fields {
+                map,
+                prefix: format!("{}{key}.", self.prefix),
+            }),
+            Some(_) => Err(self.problem(key, "is not an object")),
+            None => Err(self.problem(key, "is missing")),
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<Option<&'a str>, String> {
+        match self.present(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.problem(key, "is not a text")),
+        }
+    }
+
+    fn token(&self, key: &str, limit: usize) -> Result<Option<String>, String> {
+        let Some(text) = self.text(key)? else {
+            return Ok(None);
+        };
+        if text.len() > limit {
+            return Err(self.problem(key, &format!("is longer than {limit} bytes")));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(self.problem(key, "has control characters"));
+        }
+        Ok(Some(text.to_owned()))
+    }
+
+    fn id(&self, key: &str) -> Result<Option<String>, String> {
+        let Some(text) = self.text(key)? else {
+            return Ok(None);
+        };
+        if text.is_empty() {
+            return Err(self.problem(key, "is empty"));
+        }
+        if text.chars().nth(ID_CHARS).is_some() {
+            return Err(self.problem(key, &format!("is longer than {ID_CHARS} characters")));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(self.problem(key, "has control characters"));
+        }
+        Ok(Some(text.to_owned()))
+    }
+
+    fn required_id(&self, key: &str) -> Result<PeerId, String> {
+        match self.id(key)? {
+            Some(id) => Ok(PeerId::new(&id)),
+            None => Err(self.problem(key, "is missing")),
+        }
+    }
+
+    fn user(&self) -> Result<PeerId, String> {
+        self.required_id("userId")
+    }
+
+    /// Browsers take `targetUserId` where `fromUserId` is missing, and so do we.
+    fn sender(&self) -> Result<PeerId, String> {
+        match self.present("fromUserId") {
+            None if self.present("targetUserId").is_some() => self.required_id("targetUserId"),
+            _ => self.required_id("fromUserId"),
+        }
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>, String> {
+        match self.present(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(self.problem(key, "is not true or false")),
+        }
+    }
+
+    fn required_flag(&self, key: &str) -> Result<bool, String> {
+        self.flag(key)?
+            .ok_or_else(|| self.problem(key, "is missing"))
+    }
+
+    /// A hint for people; nonsense reads as absent.
+    fn sentence(&self, key: &str) -> Option<String> {
+        shortened(self.map.get(key)?, SENTENCE_CHARS)
+    }
+
+    /// W3C `RTCSessionDescriptionInit` of the type that the key names.
+    fn description(&self, key: &str) -> Result<Sdp, String> {
+        let inner = self.object(key)?;
+        if inner.text("type")?.is_some_and(|kind| kind != key) {
+            return Err(inner.problem("type", &format!("is not {key}")));
+        }
+        match inner.text("sdp")? {
+            None | Some("") => Err(inner.problem("sdp", "is missing")),
+            Some(sdp) if sdp.len() > SDP_BYTES => {
+                Err(inner.problem("sdp", &format!("is longer than {SDP_BYTES} bytes")))
+            }
+            Some(sdp) => Ok(Sdp::new(sdp)),
+        }
+    }
+
+    /// A row of the list of participants. All but the id is a hint.
+    fn participant(&self) -> Result<Participant, String> {
+        let name = |key| shortened(self.map.get(key)?, NAME_CHARS);
+        Ok(Participant {
+            user: self.user()?,
+            name: name("userName").or_else(|| name("username")),
+            muted: self.map.get("isMuted").and_then(Value::as_bool),
+            video_off: self.map.get("isVideoOff").and_then(Value::as_bool),
+        })
+    }
+
+    /// Rows without a usable id are left out: one bad row must not hide the other members.
+    fn participants(&self) -> Result<Vec<Participant>, String> {
+        match self.present("participants") {
+            Some(Value::Array(rows)) => Ok(rows
+                .iter()
+                .take(ROWS)
+                .filter_map(|row| Fields::of(row).and_then(|row| row.participant()).ok())
+                .collect()),
+            Some(_) => Err(self.problem("participants", "is not a list")),
+            None => Err(self.problem("participants", "is missing")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn reason(event: &str, payload: Value) -> String {
+        match read(event, &payload) {
+            Incoming::Malformed { reason } => reason,
+            other => panic!("{event} was read as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_complaint_names_event_and_key_and_never_the_content() {
+        for (event, payload, expected) in [
+            (
+                "meeting:joined",
+                json!(null),
+                "meeting:joined: the payload is not an object",
+            ),
+            (
+                "meeting:joined",
+                json!({}),
+                "meeting:joined: userId is missing",
+            ),
+            (
+                "meeting:joined",
+                json!({"userId": null}),
+                "meeting:joined: userId is missing",
+            ),
+            (
+                "meeting:user-left",
+                json!({"userId": ["secret"]}),
+                "meeting:user-left: userId is not a text",
+            ),
+            (
+                "media:peer-ready",
+                json!({"userId": ""}),
+                "media:peer-ready: userId is empty",
+            ),
+            (
+                "media:peer-ready",
+                json!({"userId": "a\nb"}),
+                "media:peer-ready: userId has control characters",
+            ),
+            (
+                "webrtc:peer-ready",
+                json!({"userId": "u".repeat(129)}),
+                "webrtc:peer-ready: userId is longer than 128 characters",
+            ),
+            (
+                "media:user-muted",
+                json!({"userId": "u", "isMuted": "secret"}),
+                "media:user-muted: isMuted is not true or false",
+            ),
+            (
+                "media:user-video-off",
+                json!({"userId": "u"}),
+                "media:user-video-off: isVideoOff is missing",
+            ),
+            (
+                "media:user-screen-share",
+                json!({"userId": "u", "isSharing": 1}),
+                "media:user-screen-share: isSharing is not true or false",
+            ),
+            (
+                "meeting:participants",
+                json!({"participants": {}}),
+                "meeting:participants: participants is not a list",
+            ),
+            (
+                "media:offer",
+                json!({"fromUserId": "u", "offer": "v=0 secret"}),
+                "media:offer: offer is not an object",
+            ),
+            (
+                "media:offer",
+                json!({"fromUserId": "u", "offer": {"type": "offer", "sdp": 1}}),
+                "media:offer: offer.sdp is not a text",
+            ),
+            (
+                "webrtc:offer",
+                json!({"fromUserId": "u", "offer": {"type": "answer", "sdp": "secret"}}),
+                "webrtc:offer: offer.type is not offer",
+            ),
+            (
+                "webrtc:answer",
+                json!({"fromUserId": "u", "answer": {"type": "answer"}}),
+                "webrtc:answer: answer.sdp is missing",
+            ),
+            (
+                "webrtc:answer",
+                json!({"answer": {"sdp": "secret"}}),
+                "webrtc:answer: fromUserId is missing",
+            ),
+            (
+                "media:answer",
+                json!({"fromUserId": "u", "roomId": 7, "answer": {"sdp": "secret"}}),
+                "media:answer: roomId is not a text",
+            ),
+            (
+                "media:ice-candidate",
+                json!({"fromUserId": "u", "candidate": {"candidate": "secret\r\na=x"}}),
+                "media:ice-candidate: candidate.candidate has control characters",
+            ),
+            (
+                "media:ice-candidate",
+                json!({"fromUserId": "u", "candidate": {"sdpMid": "0"}}),
+                "media:ice-candidate: candidate.candidate is missing",
+            ),
+            (
+                "webrtc:ice-candidate",
+                json!({"fromUserId": "u", "candidate": {"candidate": "c", "sdpMLineIndex": -1}}),
+                "webrtc:ice-candidate: candidate.sdpMLineIndex is not a number of an m-line",
+            ),
+            (
+                "webrtc:error",
+                json!({"error": "secret"}),
+                "webrtc:error: targetUserId is missing",
+            ),
+        ] {
+            assert_eq!(reason(event, payload), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused_and_what_just_fits_is_not() {
+        let offer = |bytes: usize| {
+            read(
+                "media:offer",
+                &json!({"fromUserId": "u", "offer": {"sdp": "v".repeat(bytes)}}),
+            )
+        };
+        assert!(matches!(offer(SDP_BYTES), Incoming::Message(_)));
+        assert!(matches!(offer(SDP_BYTES + 1), Incoming::Malformed { .. }));
+
+        let candidate = |bytes: usize| {
+            read(
+                "webrtc:ice-candidate",
+                &json!({"fromUserId": "u", "candidate": {"candidate": "c".repeat(bytes)}}),
+            )
+        };
+        assert!(matches!(candidate(CANDIDATE_BYTES), Incoming::Message(_)));
+        assert!(matches!(
+            candidate(CANDIDATE_BYTES + 1),
+            Incoming::Malformed { .. }
+        ));
+
+        // Characters, not bytes: an id of 128 umlauts fits.
+        let joined = |chars: usize| read("meeting:joined", &json!({"userId": "ü".repeat(chars)}));
+        assert!(matches!(joined(ID_CHARS), Incoming::Message(_)));
+        assert!(matches!(joined(ID_CHARS + 1), Incoming::Malformed { .. }));
+    }
+
+    #[test]
+    fn names_and_words_are_cut_and_cleaned() {
+        let Incoming::Message(ServerMessage::UserJoined(row)) = read(
+            "meeting:user-joined",
+            &json!({"userId": "u", "userName": format!("  A\u{1b}nna{}", "x".repeat(500))}),
+        ) else {
+            panic!("not read");
+        };
+        let name = row.name.unwrap();
+        assert_eq!(name.chars().count(), NAME_CHARS);
+        assert!(name.starts_with("Annax"));
+
+        let Incoming::Message(ServerMessage::Exception { message }) = read(
+            "exception",
+            &json!({"status": "error", "message": "bad offer\r\nv=0\r\na=ice-pwd:secret",
+                "cause": {"data": {"sdp": "v=0 secret"}}}),
+        ) else {
+            panic!("not read");
+        };
+        assert_eq!(message, "bad offer");
+    }
+
+    #[test]
+    fn a_bad_row_does_not_hide_the_other_members() {
+        let Incoming::Message(ServerMessage::Participants(rows)) = read(
+            "meeting:participants",
+            &json!({"participants": [null, {"userId": 5}, {"userName": "nobody"}, {"userId": "u", "isMuted": "x"}]}),
+        ) else {
+            panic!("not read");
+        };
+        assert_eq!(
+            rows,
+            [Participant {
+                user: PeerId::new("u"),
+                name: None,
+                muted: None,
+                video_off: None
+            }]
+        );
+    }
+
+    #[test]
+    fn the_end_of_candidates_is_ignored() {
+        for candidate in [json!(null), json!({"candidate": ""})] {
+            assert_eq!(
+                read(
+                    "media:ice-candidate",
+                    &json!({"fromUserId": "u", "candidate": candidate})
+                ),
+                Incoming::Ignored
+            );
+        }
+    }
+}
