@@ -11,6 +11,7 @@ use crate::control::ControlRequest;
 use crate::room::{Effect, Event, RequestId, Room, RoomSnapshot};
 
 use super::dispatch::Shells;
+use super::health::{self, HealthRequest};
 
 /// A stop takes at most this long from the signal to the end of the process (systemd's patience is longer).
 const STOP_LIMIT: Duration = Duration::from_millis(1500);
@@ -21,6 +22,7 @@ pub(super) struct Driver {
     shells: Shells,
     events: mpsc::Receiver<Event>,
     requests: mpsc::Receiver<ControlRequest>,
+    health_requests: mpsc::Receiver<HealthRequest>,
     snapshots: watch::Sender<Arc<RoomSnapshot>>,
     next_request: u64,
     beats: Interval,
@@ -34,6 +36,7 @@ impl Driver {
         shells: Shells,
         events: mpsc::Receiver<Event>,
         requests: mpsc::Receiver<ControlRequest>,
+        health_requests: mpsc::Receiver<HealthRequest>,
         snapshots: watch::Sender<Arc<RoomSnapshot>>,
         beat_interval: Duration,
     ) -> Self {
@@ -44,6 +47,7 @@ impl Driver {
             shells,
             events,
             requests,
+            health_requests,
             snapshots,
             next_request: 0,
             beats,
@@ -66,6 +70,8 @@ impl Driver {
                 biased;
                 Some(event) = self.events.recv() => self.handle(event),
                 Some(request) = self.requests.recv() => self.accept(request),
+                // Whoever asked may have gone.
+                Some(reply) = self.health_requests.recv() => drop(reply.send(health::collect(&self.shells))),
                 _ = tokio::time::sleep(wait) => self.room.handle_timeout(monotonic()),
                 _ = self.beats.tick() => {
                     let counts = self.shells.count_beats();

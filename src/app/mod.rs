@@ -6,4 +6,4 @@ mod driver;
 mod health;
 mod run;
 
-pub use run::{RunOptions, run};
+pub use run::{RunOptions, read_settings, run};
