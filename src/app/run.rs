@@ -10,16 +10,16 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::monotonic;
-use crate::config::{self, Settings};
+use crate::config::{self, CredentialRef, Settings};
 use crate::control::{self, Backend, ControlSocket, PictureError, PictureSource, Reload};
 use crate::devices;
 use crate::events::EventSender;
-use crate::host::{self, Signal, Signals, StatePlaces, Store};
+use crate::host::{self, HostError, Signal, Signals, StatePlaces, Store};
 use crate::media::capture::VideoOut;
 use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
 use crate::media::microphone::AudioOut;
-use crate::room::{Event, Room};
+use crate::room::{Event, Redacted, Room};
 use crate::rtc::{IceServerAccess, Peers, RtcSettings};
 use crate::socketio::{self, Access};
 
@@ -247,7 +247,7 @@ pub(super) fn signaling_access(settings: &Settings) -> Result<Access, String> {
     let login = match (&signaling.email, &signaling.password_file) {
         (Some(email), Some(file)) => Some((
             email.clone(),
-            host::read_credential("[signaling] password_file", file)
+            read_credential("[signaling] password_file", file)
                 .map_err(|error| error.to_string())?,
         )),
         _ => None,
@@ -255,13 +255,13 @@ pub(super) fn signaling_access(settings: &Settings) -> Result<Access, String> {
     let token = signaling
         .token_file
         .as_ref()
-        .map(|file| host::read_credential("[signaling] token_file", file))
+        .map(|file| read_credential("[signaling] token_file", file))
         .transpose()
         .map_err(|error| error.to_string())?;
     let ca = signaling
         .ca_file
         .as_ref()
-        .map(|file| host::read_credential("[signaling] ca_file", file))
+        .map(|file| read_credential("[signaling] ca_file", file))
         .transpose()
         .map_err(|error| error.to_string())?;
     Ok(Access {
@@ -273,6 +273,11 @@ pub(super) fn signaling_access(settings: &Settings) -> Result<Access, String> {
         token,
         ca: ca.map(|pem| pem.0.into_bytes()),
     })
+}
+
+fn read_credential(key: &str, credential: &CredentialRef) -> Result<Redacted<String>, HostError> {
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    host::read_credential(key, credential, directory.as_deref())
 }
 
 fn rtc_settings(settings: &Settings) -> Result<RtcSettings> {
@@ -287,7 +292,7 @@ fn rtc_settings(settings: &Settings) -> Result<RtcSettings> {
             credential: server
                 .credential_file
                 .as_ref()
-                .map(|file| host::read_credential("[[ice_servers]] credential_file", file))
+                .map(|file| read_credential("[[ice_servers]] credential_file", file))
                 .transpose()?,
         });
     }

@@ -1,8 +1,9 @@
 //! Secrets: systemd credentials (systemd.exec(5), `LoadCredential=`), else files beside the configuration.
 
 use std::io::ErrorKind;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
+use crate::config::CredentialRef;
 use crate::room::Redacted;
 
 use super::HostError;
@@ -10,24 +11,17 @@ use super::HostError;
 /// Longest secret, bytes; a bundle of certificates fits.
 const LONGEST: u64 = 1024 * 1024;
 
-/// Reads the secret a `*_file` key names: the systemd credential of that name, else the file at that path,
-/// relative to the configuration file's directory. Line breaks at the end are no part of a secret.
+/// Reads the secret a `*_file` key names, from the first of its candidates that exists. Line breaks at the end
+/// are no part of a secret.
 ///
 /// `key` is for the message alone (`[signaling] token_file`). `credentials_directory` is the value of
 /// `$CREDENTIALS_DIRECTORY`.
 pub fn read_credential(
     key: &str,
-    name: &Path,
+    credential: &CredentialRef,
     credentials_directory: Option<&Path>,
-    configuration_directory: &Path,
 ) -> Result<Redacted<String>, HostError> {
-    let mut tried: Vec<PathBuf> = Vec::new();
-    if let Some(directory) = credentials_directory
-        && is_plain_name(name)
-    {
-        tried.push(directory.join(name));
-    }
-    tried.push(configuration_directory.join(name));
+    let tried = credential.candidates(credentials_directory);
     for path in &tried {
         match read(path) {
             Ok(secret) => return Ok(secret),
@@ -45,7 +39,7 @@ pub fn read_credential(
         .iter()
         .map(|path| path.display().to_string())
         .collect();
-    if credentials_directory.is_none() && is_plain_name(name) {
+    if credentials_directory.is_none() {
         places.insert(
             0,
             "the systemd credentials ($CREDENTIALS_DIRECTORY is not set)".to_owned(),
@@ -53,15 +47,9 @@ pub fn read_credential(
     }
     Err(HostError::CredentialMissing {
         key: key.to_owned(),
-        name: name.display().to_string(),
+        name: credential.name.clone(),
         tried: places.join(" and "),
     })
-}
-
-// Only a name without a folder can be a credential: `../x` must not lead out of the directory.
-fn is_plain_name(name: &Path) -> bool {
-    let mut components = name.components();
-    matches!(components.next(), Some(Component::Normal(_))) && components.next().is_none()
 }
 
 fn read(path: &Path) -> std::io::Result<Redacted<String>> {
@@ -86,6 +74,13 @@ mod tests {
     use super::*;
     use crate::host::store::tests::TemporaryDirectory;
 
+    fn named(name: &str, base: &Path) -> CredentialRef {
+        CredentialRef {
+            name: name.to_owned(),
+            base: base.to_owned(),
+        }
+    }
+
     #[test]
     fn the_systemd_credential_wins_over_the_file() {
         let directory = TemporaryDirectory::new("credential-wins");
@@ -96,9 +91,8 @@ mod tests {
         let read = |credentials: Option<&Path>| {
             read_credential(
                 "[signaling] token_file",
-                Path::new("token"),
+                &named("token", directory.path()),
                 credentials,
-                directory.path(),
             )
             .unwrap()
             .0
@@ -115,9 +109,8 @@ mod tests {
         std::fs::write(directory.path().join("password"), " p w \r\n").unwrap();
         let secret = read_credential(
             "[signaling] password_file",
-            Path::new("password"),
+            &named("password", directory.path()),
             Some(&credentials),
-            directory.path(),
         )
         .unwrap();
         assert_eq!(secret.0, " p w ", "only line breaks at the end are cut");
@@ -128,9 +121,8 @@ mod tests {
     fn a_missing_secret_is_named_with_its_key_and_both_places() {
         let message = read_credential(
             "[signaling] token_file",
-            Path::new("token"),
+            &named("token", Path::new("/nonexistent/etc")),
             Some(Path::new("/nonexistent/credentials")),
-            Path::new("/nonexistent/etc"),
         )
         .unwrap_err()
         .to_string();
@@ -147,9 +139,8 @@ mod tests {
     fn without_systemd_the_message_says_that_there_are_no_credentials() {
         let message = read_credential(
             "[signaling] token_file",
-            Path::new("token"),
+            &named("token", Path::new("/nonexistent")),
             None,
-            Path::new("/nonexistent"),
         )
         .unwrap_err()
         .to_string();
@@ -167,9 +158,8 @@ mod tests {
         std::fs::write(directory.path().join("secret"), "outside").unwrap();
         let message = read_credential(
             "[signaling] token_file",
-            Path::new("../secret"),
+            &named("../secret", Path::new("/nonexistent")),
             Some(&credentials),
-            Path::new("/nonexistent"),
         )
         .unwrap_err()
         .to_string();
@@ -183,9 +173,8 @@ mod tests {
             std::fs::write(directory.path().join("token"), content).unwrap();
             let message = read_credential(
                 "[signaling] token_file",
-                Path::new("token"),
+                &named("token", directory.path()),
                 None,
-                directory.path(),
             )
             .unwrap_err()
             .to_string();
