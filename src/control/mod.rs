@@ -60,7 +60,7 @@ pub enum ControlError {
         path: PathBuf,
     },
     /// The system said no.
-    #[error("{path}: cannot {attempt} the control socket: {source}; create its folder, or set [control] socket", path = path.display())]
+    #[error("{path}: cannot {attempt} the control socket: {source}; create its folder, or set [control] socket to a place that fits", path = path.display())]
     Failed {
         /// The socket.
         path: PathBuf,

@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::room::{Command, PeerId, RoomEvent, RoomSnapshot, Source};
@@ -46,13 +46,13 @@ pub async fn serve(socket: ControlSocket, backend: Backend, beat: Arc<AtomicU64>
             _ = ticks.tick() => {
                 beat.fetch_add(1, Ordering::Relaxed);
             }
-            Some(ended) = connections.join_next() => {
-                if let Err(error) = ended {
-                    log::error!("a control connection ended in a defect: {error}");
-                }
-            }
+            Some(ended) = connections.join_next() => note_defect(ended),
             accepted = socket.accept() => match accepted {
                 Ok(stream) => {
+                    // Those that have ended do not take a place.
+                    while let Some(ended) = connections.try_join_next() {
+                        note_defect(ended);
+                    }
                     if connections.len() < CONNECTIONS {
                         connections.spawn(Connection::new(stream, backend.clone()).run());
                     } else {
@@ -67,6 +67,12 @@ pub async fn serve(socket: ControlSocket, backend: Backend, beat: Arc<AtomicU64>
                 }
             }
         }
+    }
+}
+
+fn note_defect(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        log::error!("a control connection ended in a defect: {error}");
     }
 }
 

@@ -37,6 +37,9 @@ impl ControlSocket {
     /// Opens the socket at `path`. A socket that nobody answers on, left behind by a crash, is replaced; one
     /// that somebody answers on is an error. Needs a tokio runtime with I/O.
     pub fn open(path: &Path) -> Result<Self, ControlError> {
+        // The longest name a client can give to connect(2), checked first: the prepared one is shorter.
+        std::os::unix::net::SocketAddr::from_pathname(path)
+            .map_err(|source| ControlError::failed(path, "name", source))?;
         refuse_what_is_in_use(path)?;
         // Prepared under another name and renamed into place, so that nobody can connect before the mode is
         // right, and no moment is without a socket.
