@@ -52,7 +52,6 @@ impl Shells {
             } => {
                 self.peers.order(peer, generation, order);
             }
-            Effect::ForgetPeer { peer } => self.inbound.remove_peer(&peer),
             Effect::SetMicrophone { muted } => self.audio.set_muted(muted),
             Effect::SetCamera { off } => self.video.set_off(off),
             Effect::OrderKeyframe => self.video.order_keyframe(),

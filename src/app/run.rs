@@ -80,20 +80,15 @@ async fn serve(options: RunOptions) -> Result<()> {
     // Media out, media in, peers.
     let fanout = Fanout::new();
     let video = VideoOut::spawn(
-        {
-            let settings = Arc::clone(&settings);
-            Box::new(move || devices::open_camera(&settings.camera, &settings.name, &settings.video))
-        },
-        settings.video,
+        &settings.camera,
+        &settings.name,
+        &settings.video,
         Arc::clone(&fanout),
         events.clone(),
     )?;
     let audio = AudioOut::spawn(
-        {
-            let settings = Arc::clone(&settings);
-            Box::new(move || devices::open_microphone(&settings.microphone))
-        },
-        settings.audio,
+        &settings.microphone,
+        &settings.audio,
         Arc::clone(&fanout),
         events.clone(),
     )?;
@@ -187,8 +182,8 @@ async fn serve(options: RunOptions) -> Result<()> {
 /// A thread that must stand ends the process when it panics: half a box that looks alive is worse than a restart.
 fn exit_when_a_standing_thread_panics() {
     const STANDING: [&str; 6] = [
-        "camera",
-        "microphone",
+        "video-out",
+        "audio-out",
         "speaker",
         "video-decoder",
         "signaling",
