@@ -116,12 +116,16 @@ impl Driver {
 
     fn publish_snapshot(&self) {
         let snapshot = self.room.snapshot();
-        self.snapshots.send_if_modified(|current| {
-            let changed = current.generation != snapshot.generation;
-            if changed {
-                *current = Arc::new(snapshot);
+        let current = Arc::clone(&self.snapshots.borrow());
+        if current.generation == snapshot.generation {
+            return;
+        }
+        // Who has left the meeting is no longer shown: the picture goes with the member, not with a connection.
+        for left in &current.peers {
+            if !snapshot.peers.iter().any(|peer| peer.user == left.user) {
+                self.shells.inbound.remove_peer(&left.user);
             }
-            changed
-        });
+        }
+        self.snapshots.send_replace(Arc::new(snapshot));
     }
 }
