@@ -1,4 +1,5 @@
 //! Integration tests, linked once.
 
 mod config;
+mod floors;
 mod wire;
