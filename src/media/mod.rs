@@ -7,6 +7,9 @@
 //!          \--> h264 decode pool --> newest picture of each peer
 //! ```
 
+pub mod fanout;
+pub mod inbound;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
