@@ -7,8 +7,17 @@
 //!          \--> h264 decode pool --> newest picture of each peer
 //! ```
 
+pub(crate) mod decode;
 pub mod fanout;
 pub mod inbound;
+pub(crate) mod jitter;
+pub(crate) mod meter;
+pub mod mixer;
+pub(crate) mod opus_decode;
+pub mod pictures;
+pub(crate) mod playout;
+pub(crate) mod reorder;
+pub(crate) mod sps;
 
 use std::sync::Arc;
 

@@ -1,0 +1,370 @@
+//! The jitter buffer of one peer's sound: pure, every moment comes in as `now`.
+//!
+//! All arithmetic is in samples at 48 kHz, on sequence numbers and media times extended to 64 bits.
+//!
+//! A packet's *transit* is its arrival less its media time; the two clocks share no origin, so only
+//! differences count. The smallest transit of the last ten seconds is the network's *base*. A sample's
+//! *delay* is how long after (base + its media time) it is played: the latency this buffer adds. The
+//! *target* is a high percentile of transit over base; the caller stretches or shrinks time a little
+//! until delay meets target ([`super::playout`]).
+//!
+//! ```text
+//!   Idle --first packet has waited for the target--> Playing
+//!   Playing --600 ms without anything to play-----> Idle
+//! ```
+//!
+//! While nothing is there to play, the play position stands still and concealment is heard: a packet
+//! that comes too late is then still played, and the delay has grown by itself. A packet that is missing
+//! while a later one waits is lost: recovered from the next one's in-band FEC (RFC 6716 section 2.1.7)
+//! or concealed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::AudioPacket;
+use super::opus_decode;
+use crate::devices::{PERIOD, SAMPLE_RATE};
+use crate::room::Timestamp;
+
+/// Samples in one millisecond.
+pub(crate) const MILLISECOND: i64 = SAMPLE_RATE as i64 / 1000;
+/// Smallest target delay, samples.
+pub(crate) const TARGET_MIN: i64 = 40 * MILLISECOND;
+/// Largest target delay, samples.
+pub(crate) const TARGET_MAX: i64 = 200 * MILLISECOND;
+/// Added to the measured percentile: one period of the speaker and as much again for its unrest.
+const TARGET_MARGIN: i64 = 20 * MILLISECOND;
+/// Delay over the target by more than this is cut at once, not shrunk away.
+const CUT_OVER_TARGET: i64 = 150 * MILLISECOND;
+/// Transits older than this do not count.
+const WINDOW: i64 = 10_000 * MILLISECOND;
+/// Transits kept at most (short packets).
+const WINDOW_PACKETS: usize = 1000;
+/// Packets waiting at most; the oldest goes.
+const CAPACITY: usize = 256;
+/// Silence of the network after which playing stops until the target is reached anew.
+const GIVE_UP: i64 = 600 * MILLISECOND;
+/// A transit that differs from the last one by more than this is another clock: the stream restarted.
+const RESTART: i64 = 1000 * MILLISECOND;
+/// A sequence number further ahead is believed only when its successor confirms it (RFC 3550 A.1).
+const MAX_DROPOUT: i64 = 500;
+/// As above, behind.
+const MAX_MISORDER: i64 = 100;
+
+/// What to play next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pop {
+    /// Decode this packet.
+    Packet {
+        /// The Opus packet.
+        payload: Bytes,
+        /// What it holds.
+        samples: usize,
+        /// What was played before it is not what came before it: blend.
+        discontinuous: bool,
+    },
+    /// One packet is lost; the next one may carry a coarser copy of it.
+    Recover {
+        /// The *next* Opus packet; it stays in the buffer.
+        next: Bytes,
+        /// What is missing.
+        samples: usize,
+    },
+    /// Nothing to decode: conceal.
+    Conceal {
+        /// How much; a multiple of 2.5 ms.
+        samples: usize,
+    },
+    /// Silence until more packets come.
+    Idle,
+}
+
+/// What became of a peer's packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// Arrived, without duplicates.
+    pub(crate) received: u64,
+    /// Never came in time to be played.
+    pub(crate) lost: u64,
+    /// Came after its place was played.
+    pub(crate) late: u64,
+    /// Came twice.
+    pub(crate) duplicates: u64,
+    /// Thrown away to cut the delay or for want of room.
+    pub(crate) discarded: u64,
+    /// Not an Opus packet.
+    pub(crate) malformed: u64,
+    /// Fresh starts after the first.
+    pub(crate) restarts: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    media: i64,
+    samples: i64,
+    payload: Bytes,
+}
+
+/// The packets of one stream between their arrival and their playing.
+#[derive(Debug)]
+pub(crate) struct JitterBuffer {
+    waiting: BTreeMap<i64, Waiting>,
+    /// Sequence number, media time and transit of the newest packet; `None` before the first.
+    newest: Option<(i64, i64, i64)>,
+    /// A far sequence number was seen; this one next confirms it.
+    suspect: Option<u16>,
+    /// Arrival and transit.
+    transits: VecDeque<(i64, i64)>,
+    scratch: Vec<i64>,
+    base: i64,
+    target: i64,
+    playing: bool,
+    /// Next sequence number to play.
+    next_sequence: i64,
+    /// Media time of the next sample to play.
+    next_media: i64,
+    /// Concealed while the play position stood still.
+    stalled: i64,
+    discontinuous: bool,
+    counters: Counters,
+}
+
+fn in_samples(at: Timestamp) -> i64 {
+    let micros = at.as_duration().as_micros();
+    (micros * u128::from(SAMPLE_RATE) / 1_000_000) as i64
+}
+
+impl JitterBuffer {
+    /// An empty buffer; the target starts at its minimum.
+    pub(crate) fn new() -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            newest: None,
+            suspect: None,
+            transits: VecDeque::new(),
+            scratch: Vec::new(),
+            base: 0,
+            target: TARGET_MIN,
+            playing: false,
+            next_sequence: i64::MIN,
+            next_media: 0,
+            stalled: 0,
+            discontinuous: false,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes a packet that arrived at `packet.arrived_at`.
+    pub(crate) fn push(&mut self, packet: &AudioPacket) {
+        let Some(samples) = opus_decode::duration(&packet.payload) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let arrived = in_samples(packet.arrived_at);
+        let (mut sequence, mut media) = match self.newest {
+            None => (i64::from(packet.sequence), i64::from(packet.media_time)),
+            Some((sequence, media, _)) => (
+                sequence + i64::from(packet.sequence.wrapping_sub(sequence as u16) as i16),
+                media + i64::from(packet.media_time.wrapping_sub(media as u32) as i32),
+            ),
+        };
+        if let Some((newest, _, transit)) = self.newest {
+            let step = sequence - newest;
+            let far = !(-MAX_MISORDER..=MAX_DROPOUT).contains(&step);
+            if far && self.suspect != Some(packet.sequence) {
+                self.suspect = Some(packet.sequence.wrapping_add(1));
+                return;
+            }
+            if far || (arrived - media - transit).abs() > RESTART {
+                self.restart();
+                sequence = i64::from(packet.sequence);
+                media = i64::from(packet.media_time);
+            }
+        }
+        self.suspect = None;
+        let late = sequence < self.next_sequence;
+        if self.waiting.contains_key(&sequence) {
+            self.counters.duplicates += 1;
+            return;
+        }
+        self.counters.received += 1;
+        self.observe_transit(arrived, arrived - media);
+        if self.newest.is_none_or(|(newest, _, _)| sequence > newest) {
+            self.newest = Some((sequence, media, arrived - media));
+        }
+        if late {
+            self.counters.late += 1;
+            return;
+        }
+        self.waiting.insert(
+            sequence,
+            Waiting {
+                media,
+                samples: samples as i64,
+                payload: packet.payload.clone(),
+            },
+        );
+        if self.waiting.len() > CAPACITY {
+            self.waiting.pop_first();
+            self.counters.discarded += 1;
+        }
+    }
+
+    /// The stream began anew (another SSRC, another clock): nothing known about the old one holds.
+    fn restart(&mut self) {
+        log::debug!("a peer's audio stream restarted");
+        let counters = Counters {
+            restarts: self.counters.restarts + 1,
+            ..self.counters
+        };
+        *self = Self {
+            target: self.target,
+            discontinuous: true,
+            counters,
+            ..Self::new()
+        };
+    }
+
+    fn observe_transit(&mut self, arrived: i64, transit: i64) {
+        self.transits.push_back((arrived, transit));
+        while self.transits.len() > WINDOW_PACKETS
+            || self
+                .transits
+                .front()
+                .is_some_and(|(at, _)| arrived - at > WINDOW)
+        {
+            self.transits.pop_front();
+        }
+        self.scratch.clear();
+        self.scratch
+            .extend(self.transits.iter().map(|(_, transit)| *transit));
+        // The 97th percentile; with few packets their maximum.
+        let rank = self.scratch.len() * 97 / 100;
+        let rank = rank.min(self.scratch.len() - 1);
+        let (faster, high, _) = self.scratch.select_nth_unstable(rank);
+        let high = *high;
+        self.base = faster.iter().copied().min().unwrap_or(high).min(high);
+        self.target = (high - self.base + TARGET_MARGIN).clamp(TARGET_MIN, TARGET_MAX);
+    }
+
+    /// The delay at which `media` would be played `ahead` samples from `now`.
+    fn delay_of(&self, media: i64, ahead: usize, now: Timestamp) -> i64 {
+        in_samples(now) + ahead as i64 - media - self.base
+    }
+
+    fn is_due(&self, media: i64, ahead: usize, now: Timestamp) -> bool {
+        // Half a period of tolerance keeps the rounding to periods around the target.
+        self.delay_of(media, ahead, now) >= self.target - PERIOD as i64 / 2
+    }
+
+    /// What to play after `ahead` samples that are decoded and not yet played.
+    pub(crate) fn pop(&mut self, ahead: usize, now: Timestamp) -> Pop {
+        let Some((&sequence, first)) = self.waiting.first_key_value() else {
+            return self.stall();
+        };
+        let (media, samples) = (first.media, first.samples);
+        if !self.playing {
+            if !self.is_due(media, ahead, now) {
+                return Pop::Idle;
+            }
+            if self.next_sequence != i64::MIN && sequence > self.next_sequence {
+                self.counters.lost += (sequence - self.next_sequence) as u64;
+            }
+            self.playing = true;
+            return self.take(sequence);
+        }
+        if self.waiting.len() > 1
+            && self.delay_of(media, ahead, now) > self.target + CUT_OVER_TARGET
+        {
+            self.counters.lost += (sequence - self.next_sequence) as u64;
+            return self.cut(ahead, now);
+        }
+        let gap = media - self.next_media;
+        let missing = sequence - self.next_sequence;
+        // After a stall a due packet is played: concealment has already covered what lies before it.
+        let covered =
+            gap <= 0 || ((missing == 0 || self.stalled > 0) && self.is_due(media, ahead, now));
+        if covered {
+            self.counters.lost += missing as u64;
+            return self.take(sequence);
+        }
+        if missing == 0 {
+            // The sender paused (DTX) and the packet after the pause is not due.
+            let samples = conceal_length(gap.min(PERIOD as i64));
+            self.next_media += samples as i64;
+            return Pop::Conceal { samples };
+        }
+        let samples = conceal_length((gap / missing).min(samples.max(PERIOD as i64)));
+        self.counters.lost += 1;
+        self.next_sequence += 1;
+        self.next_media += samples as i64;
+        if missing == 1 && gap == samples as i64 {
+            let next = self.waiting[&sequence].payload.clone();
+            return Pop::Recover { next, samples };
+        }
+        Pop::Conceal { samples }
+    }
+
+    fn stall(&mut self) -> Pop {
+        if !self.playing {
+            return Pop::Idle;
+        }
+        self.stalled += PERIOD as i64;
+        if self.stalled > GIVE_UP {
+            self.playing = false;
+            return Pop::Idle;
+        }
+        Pop::Conceal { samples: PERIOD }
+    }
+
+    fn cut(&mut self, ahead: usize, now: Timestamp) -> Pop {
+        loop {
+            let Some((&sequence, first)) = self.waiting.first_key_value() else {
+                return self.stall();
+            };
+            if self.waiting.len() == 1 || self.delay_of(first.media, ahead, now) <= self.target {
+                self.discontinuous = true;
+                return self.take(sequence);
+            }
+            self.waiting.pop_first();
+            self.counters.discarded += 1;
+        }
+    }
+
+    fn take(&mut self, sequence: i64) -> Pop {
+        let Some(packet) = self.waiting.remove(&sequence) else {
+            return Pop::Idle;
+        };
+        self.next_sequence = sequence + 1;
+        self.next_media = packet.media + packet.samples;
+        self.stalled = 0;
+        Pop::Packet {
+            payload: packet.payload,
+            samples: packet.samples as usize,
+            discontinuous: std::mem::take(&mut self.discontinuous),
+        }
+    }
+
+    /// The latency this buffer adds at present, samples; `None` while nothing plays. `ahead` as in [`Self::pop`].
+    pub(crate) fn delay(&self, ahead: usize, now: Timestamp) -> Option<i64> {
+        self.playing
+            .then(|| self.delay_of(self.next_media - ahead as i64, 0, now))
+    }
+
+    /// The latency it ought to add, samples.
+    pub(crate) fn target(&self) -> i64 {
+        self.target
+    }
+
+    /// What became of the packets.
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+}
+
+/// Concealment comes in steps of 2.5 ms, at most 20 ms at once.
+fn conceal_length(samples: i64) -> usize {
+    const STEP: i64 = 120;
+    (samples.clamp(STEP, 960) / STEP * STEP) as usize
+}
