@@ -3,4 +3,5 @@
 mod config;
 mod control;
 mod floors;
+mod rtc;
 mod wire;

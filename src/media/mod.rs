@@ -8,6 +8,7 @@
 //! ```
 
 pub(crate) mod decode;
+pub mod fanout;
 pub mod inbound;
 pub(crate) mod jitter;
 pub(crate) mod meter;
