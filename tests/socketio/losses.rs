@@ -18,6 +18,8 @@ async fn lose(options: &[&str], control: &str, arguments: Value) -> SignalingFai
     gateway.control(control, arguments).await;
     let failure = member.failure(ONE).await;
     println!("{control}: seen after {:?}: {failure:?}", start.elapsed());
+    // That would be the second guard's word, a second later.
+    assert!(!format!("{failure:?}").contains("defect"), "{failure:?}");
     member.client.send(ONE, ClientMessage::RequestPeers);
     member.assert_silent().await;
     member.open(TWO, plain(&gateway.url())).await;

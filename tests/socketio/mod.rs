@@ -9,6 +9,7 @@
 mod gateway;
 mod leaks;
 mod losses;
+mod meeting;
 mod messages;
 mod refusals;
 mod trust;
@@ -119,6 +120,13 @@ fn assert_unreachable(failure: &SignalingFailure) {
         matches!(failure, SignalingFailure::Unreachable { .. }),
         "{failure:?}"
     );
+}
+
+/// The same as another user.
+fn plain_as(url: &str, user: &str) -> Access {
+    let mut access = plain(url);
+    access.identity.user = PeerId::new(user);
+    access
 }
 
 /// Access without a login, for a gateway with `--open-meeting`.
