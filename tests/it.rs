@@ -4,4 +4,5 @@ mod config;
 mod control;
 mod floors;
 mod rtc;
+mod socketio;
 mod wire;

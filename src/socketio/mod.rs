@@ -125,7 +125,8 @@ impl Client {
         self.order(Command::Close { session, leave });
     }
 
-    /// How far the standing thread has counted; it beats once a second at least, except for up to 1.5 s of a close.
+    /// How far the standing thread has counted; it beats once a second at least, except for up to 1.5 s
+    /// of a close.
     pub fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
     }

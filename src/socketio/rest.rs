@@ -35,8 +35,11 @@ impl Rest {
             .timeout(REQUEST)
             .redirect(reqwest::redirect::Policy::none())
             // The WebSocket takes no proxy either.
-            .no_proxy();
-        let http = trust::trusting(builder, access.ca.as_deref())?
+            .no_proxy()
+            // Two requests now and one much later: nothing to keep open, and no task to keep it.
+            .pool_max_idle_per_host(0);
+        let secure = access.url.starts_with("https:");
+        let http = trust::trusting(builder, secure, access.ca.as_deref())?
             .build()
             .map_err(|error| SignalingFailure::Unreachable {
                 message: format!("preparing REST: {}", describe(&error)),

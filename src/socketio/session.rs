@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::link::{self, Fact};
 use super::rest::Rest;
@@ -38,8 +38,14 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// How long a close waits for the REST interface.
 const LEAVE: Duration = Duration::from_millis(700);
 
-/// How long a close waits for the server to end the connection.
+/// How long a close waits for the socket to take its last packet.
 const GOODBYE: Duration = Duration::from_millis(300);
+
+/// How long a close goes on reading after that.
+const DRAIN: Duration = Duration::from_millis(20);
+
+/// The crate's task and ours.
+const TASKS: usize = 2;
 
 /// A server that says why it disconnects does so right before.
 const EXPLANATION: Duration = Duration::from_secs(1);
@@ -100,11 +106,12 @@ pub(super) async fn run(
         loop {
             tokio::select! {
                 biased;
-                order = orders.recv() => match Interruption::of(session, order) {
-                    Ok(interruption) => break Err(interruption),
+                order = orders.recv() => {
                     // Nothing may be sent before the namespace is joined, and the room knows.
-                    Err(_) => {}
-                },
+                    if let Ok(interruption) = Interruption::of(session, order) {
+                        break Err(interruption);
+                    }
+                }
                 opened = &mut opening => break Ok(opened),
                 _ = beat.tick() => { beats.fetch_add(1, Ordering::Relaxed); }
             }
@@ -144,7 +151,12 @@ pub(super) async fn run(
                 Err(None) => None,
             },
             Some(fact) = facts.recv() => reader.on_fact(fact),
-            _ = beat.tick() => None,
+            // A panic in the crate's task is caught by the runtime and told to nobody.
+            _ = beat.tick() => (Handle::current().metrics().num_alive_tasks() < TASKS).then(|| {
+                SignalingFailure::Unreachable {
+                    message: "reading from the server ended by a defect".into(),
+                }
+            }),
         };
         beats.fetch_add(1, Ordering::Relaxed);
         if let Some(failure) = failure {
@@ -259,17 +271,12 @@ async fn finish(
     }
 }
 
-/// Disconnects and waits until the server has closed the connection. Closing it ourselves with something unread in the
-/// socket would reset it, and the server might lose the last messages.
+/// Disconnects. The server does not close the connection then and the crate never does; the end of the runtime will.
+/// With something unread in the socket that would reset the connection, and the server might lose our last messages, so
+/// what has arrived is read first.
 async fn say_goodbye(client: Client) {
-    let deadline = Instant::now() + GOODBYE;
-    if !matches!(timeout_at(deadline, client.disconnect()).await, Ok(Ok(()))) {
-        return;
-    }
-    // The crate's task ends with the connection, and this is the only sign of it.
-    let metrics = Handle::current().metrics();
-    while metrics.num_alive_tasks() > 0 && Instant::now() < deadline {
-        sleep(Duration::from_millis(5)).await;
+    if matches!(timeout(GOODBYE, client.disconnect()).await, Ok(Ok(()))) {
+        sleep(DRAIN).await;
     }
 }
 
