@@ -281,7 +281,8 @@ fn write_orders(directory: &Path, queue: &Queue) {
     }
 }
 
-// Puts a whole new file in the place of the old one, so that a power cut leaves either of the two.
+// Puts a whole new file in the place of the old one. Once synced, a power cut leaves either of the two; before
+// that it may also leave an empty file, which is unreadable and so starts closed.
 fn replace(directory: &Path, state: &PersistedState, sync: bool) -> std::io::Result<File> {
     let document = Document {
         version: VERSION,
@@ -451,10 +452,11 @@ pub(super) mod tests {
     #[test]
     fn dropping_the_store_finishes_what_waits() {
         let directory = TemporaryDirectory::new("store-drop");
-        let (sender, _events) = EventSender::channel();
+        let (sender, mut events) = EventSender::channel();
         let store = Store::open(directory.path()).unwrap();
         store.write(state(true, "last"), false, &sender);
         drop(store);
+        assert!(events.try_recv().is_ok(), "it is reported already");
         assert_eq!(
             Store::open(directory.path()).unwrap().load(),
             Persisted::Known(state(true, "last"))
