@@ -3,6 +3,7 @@
 mod credential;
 mod journal;
 mod notify;
+mod places;
 mod signals;
 mod store;
 
@@ -11,8 +12,9 @@ use std::path::PathBuf;
 pub use credential::read_credential;
 pub use journal::{install, log_notice};
 pub use notify::{feed_watchdog, report_ready, report_status, report_stopping, watchdog_interval};
+pub use places::{StatePlaces, create_state_directory, state_directory};
 pub use signals::{Signal, Signals};
-pub use store::{StatePlaces, Store, create_state_directory, state_directory};
+pub use store::Store;
 
 /// What could not be done with which part of the system.
 #[derive(Debug, thiserror::Error)]
