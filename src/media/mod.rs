@@ -7,11 +7,21 @@
 //!          \--> h264 decode pool --> newest picture of each peer
 //! ```
 
+pub mod capture;
+pub mod convert;
+mod error;
+pub mod fanout;
+pub mod h264;
+pub mod microphone;
+pub mod opus;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::room::Timestamp;
+
+pub use error::EncodeError;
 
 /// One encoded picture of ours, packetised once for every peer.
 #[derive(Clone, Debug)]
