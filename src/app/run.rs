@@ -92,10 +92,13 @@ async fn serve(options: RunOptions) -> Result<()> {
         Arc::clone(&fanout),
         events.clone(),
     )?;
-    let inbound = Inbound::spawn({
-        let settings = Arc::clone(&settings);
-        Box::new(move || devices::open_speaker(&settings.speaker))
-    });
+    let inbound = Inbound::spawn(
+        {
+            let settings = Arc::clone(&settings);
+            Box::new(move || devices::open_speaker(&settings.speaker))
+        },
+        events.clone(),
+    );
     let peers = Peers::new(
         rtc_settings(&settings)?,
         fanout,
