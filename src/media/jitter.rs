@@ -280,29 +280,43 @@ impl JitterBuffer {
             self.counters.lost += (sequence - self.next_sequence) as u64;
             return self.cut(ahead, now);
         }
-        let gap = media - self.next_media;
         let missing = sequence - self.next_sequence;
-        // After a stall a due packet is played: concealment has already covered what lies before it.
-        let covered =
-            gap <= 0 || ((missing == 0 || self.stalled > 0) && self.is_due(media, ahead, now));
-        if covered {
+        // Concealment has already covered what was not there in time, as far as it is missing at all.
+        let covered = self.stalled.min(media - self.next_media).max(0);
+        self.next_media += covered;
+        self.stalled = 0;
+        let gap = media - self.next_media;
+        if gap <= 0 || (missing == 0 && self.is_due(media, ahead, now)) {
             self.counters.lost += missing as u64;
             return self.take(sequence);
         }
         if missing == 0 {
             // The sender paused (DTX) and the packet after the pause is not due.
-            let samples = conceal_length(gap.min(PERIOD as i64));
-            self.next_media += samples as i64;
-            return Pop::Conceal { samples };
+            return self.fill(gap.min(PERIOD as i64));
         }
-        let samples = conceal_length((gap / missing).min(samples.max(PERIOD as i64)));
-        self.counters.lost += 1;
-        self.next_sequence += 1;
+        if missing == 1 && gap == samples {
+            let next = first.payload.clone();
+            self.next_sequence += 1;
+            self.next_media += gap;
+            self.counters.lost += 1;
+            return Pop::Recover {
+                next,
+                samples: samples as usize,
+            };
+        }
+        // The last missing packet is left to be recovered whole.
+        let before_last = gap - samples;
+        if missing > 1 && before_last > 0 {
+            self.counters.lost += 1;
+            self.next_sequence += 1;
+            return self.fill(before_last / (missing - 1));
+        }
+        self.fill(if before_last > 0 { before_last } else { gap })
+    }
+
+    fn fill(&mut self, gap: i64) -> Pop {
+        let samples = conceal_length(gap);
         self.next_media += samples as i64;
-        if missing == 1 && gap == samples as i64 {
-            let next = self.waiting[&sequence].payload.clone();
-            return Pop::Recover { next, samples };
-        }
         Pop::Conceal { samples }
     }
 
@@ -346,9 +360,10 @@ impl JitterBuffer {
         }
     }
 
-    /// The latency this buffer adds at present, samples; `None` while nothing plays. `ahead` as in [`Self::pop`].
+    /// The latency this buffer adds at present, samples; `None` while no packets play: whether a stall adds to it
+    /// turns out only when the next one comes. `ahead` as in [`Self::pop`].
     pub(crate) fn delay(&self, ahead: usize, now: Timestamp) -> Option<i64> {
-        self.playing
+        (self.playing && self.stalled == 0)
             .then(|| self.delay_of(self.next_media - ahead as i64, 0, now))
     }
 
