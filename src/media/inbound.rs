@@ -484,7 +484,7 @@ mod tests {
             let period = samples.map(|sample| f32::from(sample) / 32768.0);
             lock(&self.heard).push(&period);
             let now = clock::monotonic();
-            self.next = self.next.max(now) + Duration::from_millis(10);
+            self.next = self.next + Duration::from_millis(10);
             std::thread::sleep(self.next.since(now));
             Ok(PlayedPeriod {
                 delay: Duration::ZERO,
@@ -609,7 +609,10 @@ mod tests {
             let health = &room.inbound.health().peers[0];
             (health.audio.frequency_hz - 440.0).abs() < 5.0 && health.audio.packets > 100
         });
-        println!("{:?}", room.inbound.health().peers[0].audio);
+        #[allow(clippy::print_stdout)]
+        {
+            println!("{:?}", room.inbound.health().peers[0].audio);
+        }
         assert!(room.inbound.beats() > 0);
         peer.close();
         wait_until("silence", || lock(&room.heard).level_dbfs() == -120.0);
@@ -784,7 +787,10 @@ mod tests {
             let mean = difference as f64 / y.len() as f64;
             assert!(mean < 6.0, "frame {number} differs by {mean}");
         }
-        assert_eq!(room.inbound.peers_with_pictures(), [id.clone()]);
+        assert_eq!(
+            room.inbound.peers_with_pictures(),
+            std::slice::from_ref(&id)
+        );
         let health = &room.inbound.health().peers[0].video;
         assert_eq!(
             (health.decoded, health.decode_errors, health.lost),

@@ -3,7 +3,7 @@
 //! All arithmetic is in samples at 48 kHz, on sequence numbers and media times extended to 64 bits.
 //!
 //! A packet's *transit* is its arrival less its media time; the two clocks share no origin, so only
-//! differences count. The smallest transit of the last ten seconds is the network's *base*. A sample's
+//! differences count. The smallest transit of the last ten seconds (less after a change of route) is the network's *base*. A sample's
 //! *delay* is how long after (base + its media time) it is played: the latency this buffer adds. The
 //! *target* is a high percentile of transit over base; the caller stretches or shrinks time a little
 //! until delay meets target ([`super::playout`]).
@@ -39,13 +39,16 @@ const TARGET_MARGIN: i64 = 20 * MILLISECOND;
 const CUT_OVER_TARGET: i64 = 150 * MILLISECOND;
 /// Transits older than this do not count.
 const WINDOW: i64 = 10_000 * MILLISECOND;
+/// A base that was not reached for so long, by more than the largest target, is given up.
+const NEW_ROUTE: i64 = 1500 * MILLISECOND;
 /// Transits kept at most (short packets).
 const WINDOW_PACKETS: usize = 1000;
 /// Packets waiting at most; the oldest goes.
 const CAPACITY: usize = 256;
 /// Silence of the network after which playing stops until the target is reached anew.
 const GIVE_UP: i64 = 600 * MILLISECOND;
-/// A transit that differs from the last one by more than this is another clock: the stream restarted.
+/// When both transit and media time jump by more than this, unexplained by lost packets, the clock is another one:
+/// the stream restarted. (In a standstill of the network only transit jumps, in a pause only media time.)
 const RESTART: i64 = 1000 * MILLISECOND;
 /// A sequence number further ahead is believed only when its successor confirms it (RFC 3550 A.1).
 const MAX_DROPOUT: i64 = 500;
@@ -169,14 +172,16 @@ impl JitterBuffer {
                 media + i64::from(packet.media_time.wrapping_sub(media as u32) as i32),
             ),
         };
-        if let Some((newest, _, transit)) = self.newest {
+        if let Some((newest, newest_media, transit)) = self.newest {
             let step = sequence - newest;
             let far = !(-MAX_MISORDER..=MAX_DROPOUT).contains(&step);
             if far && self.suspect != Some(packet.sequence) {
                 self.suspect = Some(packet.sequence.wrapping_add(1));
                 return;
             }
-            if far || (arrived - media - transit).abs() > RESTART {
+            let another_clock = (arrived - media - transit).abs() > RESTART
+                && (media - newest_media - step * samples as i64).abs() > RESTART;
+            if far || another_clock {
                 self.restart();
                 sequence = i64::from(packet.sequence);
                 media = i64::from(packet.media_time);
@@ -236,16 +241,33 @@ impl JitterBuffer {
         {
             self.transits.pop_front();
         }
+        let transits = self.transits.iter().map(|(_, transit)| *transit);
+        self.base = transits.min().unwrap_or(transit);
+        // Only packets that kept coming all the time tell of a new route; a burst after a standstill does not.
+        let since = arrived - NEW_ROUTE;
+        let recent = self.transits.iter().rev();
+        let recent = recent.take_while(|(at, _)| *at >= since);
+        let (oldest, fastest) = recent
+            .fold((arrived, i64::MAX), |(oldest, fastest), (at, transit)| {
+                (oldest.min(*at), fastest.min(*transit))
+            });
+        if fastest - self.base > TARGET_MAX && oldest - since < NEW_ROUTE / 10 {
+            self.transits.retain(|(at, _)| *at >= since);
+            self.base = fastest;
+        }
+        let base = self.base;
         self.scratch.clear();
         self.scratch
-            .extend(self.transits.iter().map(|(_, transit)| *transit));
-        // The 97th percentile; with few packets their maximum.
-        let rank = self.scratch.len() * 97 / 100;
-        let rank = rank.min(self.scratch.len() - 1);
-        let (faster, high, _) = self.scratch.select_nth_unstable(rank);
-        let high = *high;
-        self.base = faster.iter().copied().min().unwrap_or(high).min(high);
-        self.target = (high - self.base + TARGET_MARGIN).clamp(TARGET_MIN, TARGET_MAX);
+            .extend(self.transits.iter().filter_map(|(_, transit)| {
+                // What no target could have covered must not raise it: a standstill is not jitter.
+                let over = transit - base;
+                (over <= TARGET_MAX).then_some(over)
+            }));
+        // The 95th percentile; of few packets, all but the three worst. The base itself is always among them.
+        let count = self.scratch.len();
+        let rank = count - 1 - (count / 20).max((count / 8).min(3));
+        let (_, high, _) = self.scratch.select_nth_unstable(rank);
+        self.target = (*high + TARGET_MARGIN).clamp(TARGET_MIN, TARGET_MAX);
     }
 
     /// The delay at which `media` would be played `ahead` samples from `now`.
@@ -365,6 +387,11 @@ impl JitterBuffer {
     pub(crate) fn delay(&self, ahead: usize, now: Timestamp) -> Option<i64> {
         (self.playing && self.stalled == 0)
             .then(|| self.delay_of(self.next_media - ahead as i64, 0, now))
+    }
+
+    /// The packet to play next is there.
+    pub(crate) fn has_next(&self) -> bool {
+        self.playing && self.waiting.contains_key(&self.next_sequence)
     }
 
     /// The latency it ought to add, samples.

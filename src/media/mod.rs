@@ -17,6 +17,7 @@ pub mod pictures;
 pub(crate) mod playout;
 pub(crate) mod reorder;
 pub(crate) mod sps;
+pub(crate) mod stretch;
 
 use std::sync::Arc;
 
