@@ -410,3 +410,106 @@ fn conceal_length(samples: i64) -> usize {
     const STEP: i64 = 120;
     (samples.clamp(STEP, 960) / STEP * STEP) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    /// 20 ms of CELT: a table of contents and something.
+    const CELT_20_MS: &[u8] = &[0b1111_1000, 1, 2, 3];
+
+    fn packet(sequence: u16, media_time: u32, arrived_ms: u64) -> AudioPacket {
+        AudioPacket {
+            sequence,
+            media_time,
+            payload: Bytes::from_static(CELT_20_MS),
+            arrived_at: Timestamp::from_millis(arrived_ms),
+        }
+    }
+
+    #[test]
+    fn one_stray_sequence_number_is_not_believed() {
+        let mut buffer = JitterBuffer::new();
+        buffer.push(&packet(1, 960, 1000));
+        buffer.push(&packet(30_000, 1920, 1020));
+        buffer.push(&packet(2, 1920, 1020));
+        assert_eq!(buffer.counters().received, 2);
+        assert_eq!(buffer.counters().restarts, 0);
+    }
+
+    #[test]
+    fn what_is_no_opus_packet_counts_as_malformed() {
+        let mut buffer = JitterBuffer::new();
+        for payload in [&[][..], &[0b1111_1011, 63]] {
+            buffer.push(&AudioPacket {
+                payload: Bytes::from_static(payload),
+                ..packet(1, 0, 0)
+            });
+        }
+        assert_eq!(buffer.counters().malformed, 2);
+        assert_eq!(buffer.pop(0, Timestamp::from_millis(500)), Pop::Idle);
+    }
+
+    #[test]
+    fn a_lost_packet_is_recovered_from_the_next_and_two_only_in_part() {
+        let mut buffer = JitterBuffer::new();
+        for number in [0_u16, 2, 5] {
+            buffer.push(&packet(number, u32::from(number) * 960, 1000));
+        }
+        let now = Timestamp::from_millis(1100);
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            seen.push(match buffer.pop(0, now) {
+                Pop::Packet { .. } => "packet",
+                Pop::Recover { samples: 960, .. } => "recover",
+                Pop::Conceal { samples: 960 } => "conceal",
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(
+            seen,
+            [
+                "packet", "recover", "packet", "conceal", "recover", "packet"
+            ]
+        );
+        assert_eq!(buffer.counters().lost, 3);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_a_peer_sends_breaks_the_buffer(
+            packets in prop::collection::vec(
+                (any::<u16>(), any::<u32>(), 0_u64..400, prop::collection::vec(any::<u8>(), 0..9), 0_u8..4),
+                0..300,
+            ),
+        ) {
+            let mut buffer = JitterBuffer::new();
+            let mut now = 1000;
+            for (index, (sequence, media_time, later, payload, kind)) in packets.into_iter().enumerate() {
+                now += later / 10;
+                // Mostly plausible, now and then anything.
+                let (sequence, media_time) = match kind {
+                    0 => (sequence, media_time),
+                    1 => (index as u16, media_time),
+                    _ => (index as u16, index as u32 * 960),
+                };
+                buffer.push(&AudioPacket {
+                    payload: if kind == 3 { Bytes::from(payload) } else { Bytes::from_static(CELT_20_MS) },
+                    ..packet(sequence, media_time, now.saturating_sub(later % 7))
+                });
+                prop_assert!(buffer.waiting.len() <= CAPACITY);
+                prop_assert!((TARGET_MIN..=TARGET_MAX).contains(&buffer.target()));
+                for _ in 0..later % 3 {
+                    match buffer.pop(0, Timestamp::from_duration(Duration::from_millis(now))) {
+                        Pop::Packet { samples, .. } | Pop::Recover { samples, .. } | Pop::Conceal { samples } => {
+                            prop_assert!((120..=opus_decode::LONGEST).contains(&samples));
+                        }
+                        Pop::Idle => {}
+                    }
+                }
+            }
+        }
+    }
+}

@@ -473,6 +473,9 @@ mod tests {
         heard.print("clean");
         let (low, high) = heard.delays_of(1..30);
         assert!(low > 35.0 && high < 46.0, "{low}..{high}");
+        // The first packet arrived at 0 ms and the first period was asked for at 3 ms.
+        let onset = heard.samples.iter().position(|s| *s != 0.0).unwrap() / 48 + 3;
+        assert!((35..60).contains(&onset), "{onset} ms");
         assert_eq!(heard.counters.lost, 0);
         assert_eq!(heard.counters.received, 1500);
         assert_eq!(heard.repairs, Repairs::default());
