@@ -337,6 +337,20 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_may_change_the_size_of_its_picture() {
+        // Browsers do it whenever their bandwidth estimate changes.
+        let track = track();
+        for (width, height) in [(640, 360), (320, 180), (1280, 720)] {
+            track.submit(unit(keyframe(width, height), true));
+            drain(&track);
+            let ((w, h), _) = track.pictures.facts().unwrap();
+            assert_eq!((w as usize, h as usize), (width, height));
+        }
+        assert_eq!(track.counters().decoded, 3);
+        assert_eq!(track.counters().errors, 0);
+    }
+
+    #[test]
     fn nothing_is_wanted_of_a_peer_that_sends_no_video() {
         assert!(!track().poll_keyframe_wanted(Timestamp::from_millis(1)));
     }

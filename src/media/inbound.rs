@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::decode::{self, VideoTrack, Worker};
 use super::jitter::{self, JitterBuffer, MILLISECOND};
+use super::meter::SILENCE;
 use super::mixer::{self, OpenSpeaker, SpeakerStatus};
 use super::pictures::{Picture, PictureSlot};
 use super::playout::Playout;
@@ -354,8 +355,8 @@ impl PeerMedia {
             restarts,
             target_ms: (jitter.target() / MILLISECOND) as u32,
             delay_ms: delay.map(|delay| (delay.max(0) / MILLISECOND) as u32),
-            level_dbfs: meter.level_dbfs(),
-            frequency_hz: meter.frequency_hz(),
+            level_dbfs: if heard { meter.level_dbfs() } else { SILENCE },
+            frequency_hz: if heard { meter.frequency_hz() } else { 0.0 },
         }
     }
 
@@ -615,7 +616,8 @@ mod tests {
         }
         assert!(room.inbound.beats() > 0);
         peer.close();
-        wait_until("silence", || lock(&room.heard).level_dbfs() == -120.0);
+        wait_until("silence", || lock(&room.heard).level_dbfs() == SILENCE);
+        assert_eq!(room.inbound.health().peers[0].audio.level_dbfs, SILENCE);
         drop(voice);
     }
 
