@@ -15,7 +15,7 @@ use super::AccessUnit;
 use super::pictures::{Picture, PictureSlot};
 use super::sps;
 use crate::clock;
-use crate::room::Timestamp;
+use crate::room::{PeerId, Timestamp};
 
 /// Units of one peer waiting for its decoder at most: half a second. More are dropped up to the next keyframe.
 const PENDING: usize = 15;
@@ -67,6 +67,7 @@ struct TrackState {
 
 /// One peer's video between its reorder buffer and its picture.
 pub(crate) struct VideoTrack {
+    peer: PeerId,
     state: Mutex<TrackState>,
     decoder: Mutex<PictureDecoder>,
     pictures: Arc<PictureSlot>,
@@ -74,8 +75,10 @@ pub(crate) struct VideoTrack {
 }
 
 impl VideoTrack {
-    pub(crate) fn new(worker: Arc<Worker>, pictures: Arc<PictureSlot>) -> Arc<Self> {
+    /// A track that `worker` decodes and whose pictures go to `pictures`.
+    pub(crate) fn new(peer: PeerId, worker: Arc<Worker>, pictures: Arc<PictureSlot>) -> Arc<Self> {
         Arc::new(Self {
+            peer,
             state: Mutex::default(),
             decoder: Mutex::default(),
             pictures,
@@ -148,7 +151,7 @@ impl VideoTrack {
                 }
             }
             Err(error) => {
-                log::debug!("a peer's video frame was left out: {error}");
+                log::debug!(peer = self.peer.as_str(); "a video frame was left out: {error}");
                 let mut state = self.state();
                 state.counters.errors += 1;
                 state.broken = true;
@@ -292,7 +295,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn track() -> Arc<VideoTrack> {
-        VideoTrack::new(Arc::default(), Arc::default())
+        VideoTrack::new(PeerId::new("anna"), Arc::default(), Arc::default())
     }
 
     fn unit(data: Vec<u8>, keyframe: bool) -> AccessUnit {

@@ -218,7 +218,6 @@ impl JitterBuffer {
 
     /// The stream began anew (another SSRC, another clock): nothing known about the old one holds.
     fn restart(&mut self) {
-        log::debug!("a peer's audio stream restarted");
         let counters = Counters {
             restarts: self.counters.restarts + 1,
             ..self.counters

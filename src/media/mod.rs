@@ -9,6 +9,7 @@
 
 pub(crate) mod decode;
 pub mod inbound;
+pub(crate) mod inbound_health;
 pub(crate) mod jitter;
 pub(crate) mod meter;
 pub mod mixer;
