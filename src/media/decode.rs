@@ -15,7 +15,7 @@ use super::AccessUnit;
 use super::pictures::{Picture, PictureSlot};
 use super::sps;
 use crate::clock;
-use crate::room::Timestamp;
+use crate::room::{PeerId, Timestamp};
 
 /// Units of one peer waiting for its decoder at most: half a second. More are dropped up to the next keyframe.
 const PENDING: usize = 15;
@@ -67,6 +67,7 @@ struct TrackState {
 
 /// One peer's video between its reorder buffer and its picture.
 pub(crate) struct VideoTrack {
+    peer: PeerId,
     state: Mutex<TrackState>,
     decoder: Mutex<PictureDecoder>,
     pictures: Arc<PictureSlot>,
@@ -74,8 +75,10 @@ pub(crate) struct VideoTrack {
 }
 
 impl VideoTrack {
-    pub(crate) fn new(worker: Arc<Worker>, pictures: Arc<PictureSlot>) -> Arc<Self> {
+    /// A track that `worker` decodes and whose pictures go to `pictures`.
+    pub(crate) fn new(peer: PeerId, worker: Arc<Worker>, pictures: Arc<PictureSlot>) -> Arc<Self> {
         Arc::new(Self {
+            peer,
             state: Mutex::default(),
             decoder: Mutex::default(),
             pictures,
@@ -148,7 +151,7 @@ impl VideoTrack {
                 }
             }
             Err(error) => {
-                log::debug!("a peer's video frame was left out: {error}");
+                log::debug!(peer = self.peer.as_str(); "a video frame was left out: {error}");
                 let mut state = self.state();
                 state.counters.errors += 1;
                 state.broken = true;
@@ -281,5 +284,122 @@ impl Worker {
         queue.stopping = true;
         queue.units.clear();
         self.wake.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openh264::encoder::Encoder;
+    use openh264::formats::YUVBuffer;
+    use proptest::prelude::*;
+
+    fn track() -> Arc<VideoTrack> {
+        VideoTrack::new(PeerId::new("anna"), Arc::default(), Arc::default())
+    }
+
+    fn unit(data: Vec<u8>, keyframe: bool) -> AccessUnit {
+        AccessUnit {
+            data,
+            media_time: 0,
+            keyframe,
+            after_loss: false,
+            arrived_at: Timestamp::default(),
+        }
+    }
+
+    fn keyframe(width: usize, height: usize) -> Vec<u8> {
+        let mut encoder = Encoder::new().unwrap();
+        encoder
+            .encode(&YUVBuffer::new(width, height))
+            .unwrap()
+            .to_vec()
+    }
+
+    /// Decodes what waits, on this thread.
+    fn drain(track: &VideoTrack) {
+        let units = std::mem::take(&mut track.worker.lock().units);
+        for (track, unit) in units {
+            track.decode(&unit);
+        }
+    }
+
+    #[test]
+    fn a_picture_larger_than_1920x1088_is_refused_before_it_is_decoded() {
+        let track = track();
+        track.submit(unit(keyframe(2560, 1440), true));
+        drain(&track);
+        assert_eq!(track.counters().errors, 1);
+        assert!(track.pictures.newest().is_none());
+        assert!(track.poll_keyframe_wanted(Timestamp::from_millis(1)));
+        track.submit(unit(keyframe(1920, 1080), true));
+        drain(&track);
+        let picture = track.pictures.newest().unwrap();
+        assert_eq!((picture.width, picture.height), (1920, 1080));
+        assert!(!track.poll_keyframe_wanted(Timestamp::from_millis(900)));
+    }
+
+    #[test]
+    fn a_peer_may_change_the_size_of_its_picture() {
+        // Browsers do it whenever their bandwidth estimate changes.
+        let track = track();
+        for (width, height) in [(640, 360), (320, 180), (1280, 720)] {
+            track.submit(unit(keyframe(width, height), true));
+            drain(&track);
+            let ((w, h), _) = track.pictures.facts().unwrap();
+            assert_eq!((w as usize, h as usize), (width, height));
+        }
+        assert_eq!(track.counters().decoded, 3);
+        assert_eq!(track.counters().errors, 0);
+    }
+
+    #[test]
+    fn nothing_is_wanted_of_a_peer_that_sends_no_video() {
+        assert!(!track().poll_keyframe_wanted(Timestamp::from_millis(1)));
+    }
+
+    #[test]
+    fn a_full_queue_drops_up_to_the_next_keyframe_and_asks_for_it() {
+        let track = track();
+        let key = keyframe(64, 64);
+        for _ in 0..PENDING {
+            track.submit(unit(key.clone(), true));
+        }
+        let now = Timestamp::from_millis(1000);
+        assert!(!track.poll_keyframe_wanted(now));
+        track.submit(unit(key.clone(), true));
+        assert!(track.poll_keyframe_wanted(now), "full");
+        assert!(!track.poll_keyframe_wanted(now), "asked just now");
+        drain(&track);
+        track.submit(unit(vec![0, 0, 0, 1, 0x41], false));
+        assert_eq!(track.counters().skipped, 2);
+        assert!(track.poll_keyframe_wanted(now + KEYFRAME_INTERVAL));
+        track.submit(unit(key, true));
+        assert!(!track.poll_keyframe_wanted(now + 2 * KEYFRAME_INTERVAL));
+        drain(&track);
+        assert_eq!(track.counters().decoded, PENDING as u64 + 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(150))]
+        #[test]
+        fn no_damage_to_a_stream_panics(
+            places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+            tail in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let track = track();
+            let mut data = keyframe(64, 64);
+            for (place, value) in places {
+                let index = place.index(data.len());
+                data[index] = value;
+            }
+            track.submit(unit(data, true));
+            track.submit(unit([&[0, 0, 0, 1, 0x41][..], &tail].concat(), false));
+            track.submit(unit([&[0, 0, 0, 1, 0x65][..], &tail].concat(), true));
+            drain(&track);
+            if let Some(picture) = track.pictures.newest() {
+                prop_assert!(picture.png().is_ok());
+            }
+        }
     }
 }

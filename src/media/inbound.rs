@@ -14,14 +14,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::decode::{self, VideoTrack, Worker};
+pub use super::inbound_health::{AudioHealth, InboundHealth, PeerHealth, VideoHealth};
 use super::jitter::{self, JitterBuffer, MILLISECOND};
+use super::meter::SILENCE;
 use super::mixer::{self, OpenSpeaker, SpeakerStatus};
 use super::pictures::{Picture, PictureSlot};
 use super::playout::Playout;
 use super::reorder::{self, Reorder};
 use super::{AccessUnit, AudioPacket};
 use crate::clock;
-use crate::devices::{Heard, PERIOD};
+use crate::devices::PERIOD;
 use crate::events::EventSender;
 use crate::room::{Generation, PeerId, Timestamp};
 
@@ -64,84 +66,6 @@ pub struct Inbound {
 struct Threads {
     shared: Arc<Shared>,
     running: Mutex<Vec<JoinHandle<()>>>,
-}
-
-/// How the receiving half is doing.
-#[derive(Clone, Debug, PartialEq)]
-pub struct InboundHealth {
-    /// A speaker is open.
-    pub speaker_open: bool,
-    /// What a simulated speaker heard; up to 100 ms old.
-    pub heard: Option<Heard>,
-    /// Every peer, ordered by id.
-    pub peers: Vec<PeerHealth>,
-}
-
-/// How one peer is received.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PeerHealth {
-    /// Who.
-    pub peer: PeerId,
-    /// Its newest connection.
-    pub generation: Generation,
-    /// Its sound.
-    pub audio: AudioHealth,
-    /// Its picture.
-    pub video: VideoHealth,
-}
-
-/// How one peer is heard; counted since its newest connection began.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AudioHealth {
-    /// Packets received, without duplicates.
-    pub packets: u64,
-    /// Packets that never came in time.
-    pub lost: u64,
-    /// Packets that came after their place was played.
-    pub late: u64,
-    /// Packets that came twice.
-    pub duplicates: u64,
-    /// Packets thrown away to cut the delay.
-    pub discarded: u64,
-    /// Packets that are not Opus or that libopus refused.
-    pub malformed: u64,
-    /// Sound made up for what was missing, ms.
-    pub concealed_ms: u64,
-    /// Lost packets recovered from in-band FEC.
-    pub fec_recovered: u64,
-    /// Fresh starts of the stream after the first.
-    pub restarts: u64,
-    /// Latency the jitter buffer aims at, ms.
-    pub target_ms: u32,
-    /// Latency it adds at present, ms; `None` while nothing plays.
-    pub delay_ms: Option<u32>,
-    /// Level of the last 100 ms, dBFS (0 is a full-scale sine); -120 for digital silence.
-    pub level_dbfs: f32,
-    /// Strongest frequency of the last 100 ms, Hz; 0 for silence.
-    pub frequency_hz: f32,
-}
-
-/// How one peer is seen; counted since its newest connection began.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VideoHealth {
-    /// RTP packets received, without duplicates.
-    pub packets: u64,
-    /// Packets given up.
-    pub lost: u64,
-    /// Access units thrown away because a piece was missing or malformed.
-    pub damaged_units: u64,
-    /// Pictures decoded.
-    pub decoded: u64,
-    /// Access units the decoder refused.
-    pub decode_errors: u64,
-    /// Access units left out while waiting for a keyframe or for the decoder.
-    pub skipped_units: u64,
-    /// Times a keyframe was asked for.
-    pub keyframes_asked: u64,
-    /// Width and height of the newest picture, pixels.
-    pub size: Option<(u32, u32)>,
-    /// When it was decoded.
-    pub last_picture_at: Option<Timestamp>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -196,7 +120,7 @@ impl Inbound {
             jitter: Mutex::new(JitterBuffer::new()),
             playout: Mutex::new(Playout::new()),
             reorder: Mutex::default(),
-            video: VideoTrack::new(worker, pictures.clone()),
+            video: VideoTrack::new(peer.clone(), worker, pictures.clone()),
         });
         if !superseded {
             let place = Place {
@@ -354,8 +278,8 @@ impl PeerMedia {
             restarts,
             target_ms: (jitter.target() / MILLISECOND) as u32,
             delay_ms: delay.map(|delay| (delay.max(0) / MILLISECOND) as u32),
-            level_dbfs: meter.level_dbfs(),
-            frequency_hz: meter.frequency_hz(),
+            level_dbfs: if heard { meter.level_dbfs() } else { SILENCE },
+            frequency_hz: if heard { meter.frequency_hz() } else { 0.0 },
         }
     }
 
@@ -484,7 +408,7 @@ mod tests {
             let period = samples.map(|sample| f32::from(sample) / 32768.0);
             lock(&self.heard).push(&period);
             let now = clock::monotonic();
-            self.next = self.next.max(now) + Duration::from_millis(10);
+            self.next = self.next + Duration::from_millis(10);
             std::thread::sleep(self.next.since(now));
             Ok(PlayedPeriod {
                 delay: Duration::ZERO,
@@ -609,10 +533,14 @@ mod tests {
             let health = &room.inbound.health().peers[0];
             (health.audio.frequency_hz - 440.0).abs() < 5.0 && health.audio.packets > 100
         });
-        println!("{:?}", room.inbound.health().peers[0].audio);
+        #[allow(clippy::print_stdout)]
+        {
+            println!("{:?}", room.inbound.health().peers[0].audio);
+        }
         assert!(room.inbound.beats() > 0);
         peer.close();
-        wait_until("silence", || lock(&room.heard).level_dbfs() == -120.0);
+        wait_until("silence", || lock(&room.heard).level_dbfs() == SILENCE);
+        assert_eq!(room.inbound.health().peers[0].audio.level_dbfs, SILENCE);
         drop(voice);
     }
 
@@ -784,7 +712,10 @@ mod tests {
             let mean = difference as f64 / y.len() as f64;
             assert!(mean < 6.0, "frame {number} differs by {mean}");
         }
-        assert_eq!(room.inbound.peers_with_pictures(), [id.clone()]);
+        assert_eq!(
+            room.inbound.peers_with_pictures(),
+            std::slice::from_ref(&id)
+        );
         let health = &room.inbound.health().peers[0].video;
         assert_eq!(
             (health.decoded, health.decode_errors, health.lost),

@@ -3,7 +3,7 @@
 //! All arithmetic is in samples at 48 kHz, on sequence numbers and media times extended to 64 bits.
 //!
 //! A packet's *transit* is its arrival less its media time; the two clocks share no origin, so only
-//! differences count. The smallest transit of the last ten seconds is the network's *base*. A sample's
+//! differences count. The smallest transit of the last ten seconds (less after a change of route) is the network's *base*. A sample's
 //! *delay* is how long after (base + its media time) it is played: the latency this buffer adds. The
 //! *target* is a high percentile of transit over base; the caller stretches or shrinks time a little
 //! until delay meets target ([`super::playout`]).
@@ -39,13 +39,16 @@ const TARGET_MARGIN: i64 = 20 * MILLISECOND;
 const CUT_OVER_TARGET: i64 = 150 * MILLISECOND;
 /// Transits older than this do not count.
 const WINDOW: i64 = 10_000 * MILLISECOND;
+/// A base that was not reached for so long, by more than the largest target, is given up.
+const NEW_ROUTE: i64 = 1500 * MILLISECOND;
 /// Transits kept at most (short packets).
 const WINDOW_PACKETS: usize = 1000;
 /// Packets waiting at most; the oldest goes.
 const CAPACITY: usize = 256;
 /// Silence of the network after which playing stops until the target is reached anew.
 const GIVE_UP: i64 = 600 * MILLISECOND;
-/// A transit that differs from the last one by more than this is another clock: the stream restarted.
+/// When both transit and media time jump by more than this, unexplained by lost packets, the clock is another one:
+/// the stream restarted. (In a standstill of the network only transit jumps, in a pause only media time.)
 const RESTART: i64 = 1000 * MILLISECOND;
 /// A sequence number further ahead is believed only when its successor confirms it (RFC 3550 A.1).
 const MAX_DROPOUT: i64 = 500;
@@ -169,14 +172,16 @@ impl JitterBuffer {
                 media + i64::from(packet.media_time.wrapping_sub(media as u32) as i32),
             ),
         };
-        if let Some((newest, _, transit)) = self.newest {
+        if let Some((newest, newest_media, transit)) = self.newest {
             let step = sequence - newest;
             let far = !(-MAX_MISORDER..=MAX_DROPOUT).contains(&step);
             if far && self.suspect != Some(packet.sequence) {
                 self.suspect = Some(packet.sequence.wrapping_add(1));
                 return;
             }
-            if far || (arrived - media - transit).abs() > RESTART {
+            let another_clock = (arrived - media - transit).abs() > RESTART
+                && (media - newest_media - step * samples as i64).abs() > RESTART;
+            if far || another_clock {
                 self.restart();
                 sequence = i64::from(packet.sequence);
                 media = i64::from(packet.media_time);
@@ -213,7 +218,6 @@ impl JitterBuffer {
 
     /// The stream began anew (another SSRC, another clock): nothing known about the old one holds.
     fn restart(&mut self) {
-        log::debug!("a peer's audio stream restarted");
         let counters = Counters {
             restarts: self.counters.restarts + 1,
             ..self.counters
@@ -236,16 +240,33 @@ impl JitterBuffer {
         {
             self.transits.pop_front();
         }
+        let transits = self.transits.iter().map(|(_, transit)| *transit);
+        self.base = transits.min().unwrap_or(transit);
+        // Only packets that kept coming all the time tell of a new route; a burst after a standstill does not.
+        let since = arrived - NEW_ROUTE;
+        let recent = self.transits.iter().rev();
+        let recent = recent.take_while(|(at, _)| *at >= since);
+        let (oldest, fastest) = recent
+            .fold((arrived, i64::MAX), |(oldest, fastest), (at, transit)| {
+                (oldest.min(*at), fastest.min(*transit))
+            });
+        if fastest - self.base > TARGET_MAX && oldest - since < NEW_ROUTE / 10 {
+            self.transits.retain(|(at, _)| *at >= since);
+            self.base = fastest;
+        }
+        let base = self.base;
         self.scratch.clear();
         self.scratch
-            .extend(self.transits.iter().map(|(_, transit)| *transit));
-        // The 97th percentile; with few packets their maximum.
-        let rank = self.scratch.len() * 97 / 100;
-        let rank = rank.min(self.scratch.len() - 1);
-        let (faster, high, _) = self.scratch.select_nth_unstable(rank);
-        let high = *high;
-        self.base = faster.iter().copied().min().unwrap_or(high).min(high);
-        self.target = (high - self.base + TARGET_MARGIN).clamp(TARGET_MIN, TARGET_MAX);
+            .extend(self.transits.iter().filter_map(|(_, transit)| {
+                // What no target could have covered must not raise it: a standstill is not jitter.
+                let over = transit - base;
+                (over <= TARGET_MAX).then_some(over)
+            }));
+        // The 95th percentile; of few packets, all but the three worst. The base itself is always among them.
+        let count = self.scratch.len();
+        let rank = count - 1 - (count / 20).max((count / 8).min(3));
+        let (_, high, _) = self.scratch.select_nth_unstable(rank);
+        self.target = (*high + TARGET_MARGIN).clamp(TARGET_MIN, TARGET_MAX);
     }
 
     /// The delay at which `media` would be played `ahead` samples from `now`.
@@ -280,29 +301,43 @@ impl JitterBuffer {
             self.counters.lost += (sequence - self.next_sequence) as u64;
             return self.cut(ahead, now);
         }
-        let gap = media - self.next_media;
         let missing = sequence - self.next_sequence;
-        // After a stall a due packet is played: concealment has already covered what lies before it.
-        let covered =
-            gap <= 0 || ((missing == 0 || self.stalled > 0) && self.is_due(media, ahead, now));
-        if covered {
+        // Concealment has already covered what was not there in time, as far as it is missing at all.
+        let covered = self.stalled.min(media - self.next_media).max(0);
+        self.next_media += covered;
+        self.stalled = 0;
+        let gap = media - self.next_media;
+        if gap <= 0 || (missing == 0 && self.is_due(media, ahead, now)) {
             self.counters.lost += missing as u64;
             return self.take(sequence);
         }
         if missing == 0 {
             // The sender paused (DTX) and the packet after the pause is not due.
-            let samples = conceal_length(gap.min(PERIOD as i64));
-            self.next_media += samples as i64;
-            return Pop::Conceal { samples };
+            return self.fill(gap.min(PERIOD as i64));
         }
-        let samples = conceal_length((gap / missing).min(samples.max(PERIOD as i64)));
-        self.counters.lost += 1;
-        self.next_sequence += 1;
+        if missing == 1 && gap == samples {
+            let next = first.payload.clone();
+            self.next_sequence += 1;
+            self.next_media += gap;
+            self.counters.lost += 1;
+            return Pop::Recover {
+                next,
+                samples: samples as usize,
+            };
+        }
+        // The last missing packet is left to be recovered whole.
+        let before_last = gap - samples;
+        if missing > 1 && before_last > 0 {
+            self.counters.lost += 1;
+            self.next_sequence += 1;
+            return self.fill(before_last / (missing - 1));
+        }
+        self.fill(if before_last > 0 { before_last } else { gap })
+    }
+
+    fn fill(&mut self, gap: i64) -> Pop {
+        let samples = conceal_length(gap);
         self.next_media += samples as i64;
-        if missing == 1 && gap == samples as i64 {
-            let next = self.waiting[&sequence].payload.clone();
-            return Pop::Recover { next, samples };
-        }
         Pop::Conceal { samples }
     }
 
@@ -346,10 +381,16 @@ impl JitterBuffer {
         }
     }
 
-    /// The latency this buffer adds at present, samples; `None` while nothing plays. `ahead` as in [`Self::pop`].
+    /// The latency this buffer adds at present, samples; `None` while no packets play: whether a stall adds to it
+    /// turns out only when the next one comes. `ahead` as in [`Self::pop`].
     pub(crate) fn delay(&self, ahead: usize, now: Timestamp) -> Option<i64> {
-        self.playing
+        (self.playing && self.stalled == 0)
             .then(|| self.delay_of(self.next_media - ahead as i64, 0, now))
+    }
+
+    /// The packet to play next is there.
+    pub(crate) fn has_next(&self) -> bool {
+        self.playing && self.waiting.contains_key(&self.next_sequence)
     }
 
     /// The latency it ought to add, samples.
@@ -367,4 +408,107 @@ impl JitterBuffer {
 fn conceal_length(samples: i64) -> usize {
     const STEP: i64 = 120;
     (samples.clamp(STEP, 960) / STEP * STEP) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    /// 20 ms of CELT: a table of contents and something.
+    const CELT_20_MS: &[u8] = &[0b1111_1000, 1, 2, 3];
+
+    fn packet(sequence: u16, media_time: u32, arrived_ms: u64) -> AudioPacket {
+        AudioPacket {
+            sequence,
+            media_time,
+            payload: Bytes::from_static(CELT_20_MS),
+            arrived_at: Timestamp::from_millis(arrived_ms),
+        }
+    }
+
+    #[test]
+    fn one_stray_sequence_number_is_not_believed() {
+        let mut buffer = JitterBuffer::new();
+        buffer.push(&packet(1, 960, 1000));
+        buffer.push(&packet(30_000, 1920, 1020));
+        buffer.push(&packet(2, 1920, 1020));
+        assert_eq!(buffer.counters().received, 2);
+        assert_eq!(buffer.counters().restarts, 0);
+    }
+
+    #[test]
+    fn what_is_no_opus_packet_counts_as_malformed() {
+        let mut buffer = JitterBuffer::new();
+        for payload in [&[][..], &[0b1111_1011, 63]] {
+            buffer.push(&AudioPacket {
+                payload: Bytes::from_static(payload),
+                ..packet(1, 0, 0)
+            });
+        }
+        assert_eq!(buffer.counters().malformed, 2);
+        assert_eq!(buffer.pop(0, Timestamp::from_millis(500)), Pop::Idle);
+    }
+
+    #[test]
+    fn a_lost_packet_is_recovered_from_the_next_and_two_only_in_part() {
+        let mut buffer = JitterBuffer::new();
+        for number in [0_u16, 2, 5] {
+            buffer.push(&packet(number, u32::from(number) * 960, 1000));
+        }
+        let now = Timestamp::from_millis(1100);
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            seen.push(match buffer.pop(0, now) {
+                Pop::Packet { .. } => "packet",
+                Pop::Recover { samples: 960, .. } => "recover",
+                Pop::Conceal { samples: 960 } => "conceal",
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(
+            seen,
+            [
+                "packet", "recover", "packet", "conceal", "recover", "packet"
+            ]
+        );
+        assert_eq!(buffer.counters().lost, 3);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_a_peer_sends_breaks_the_buffer(
+            packets in prop::collection::vec(
+                (any::<u16>(), any::<u32>(), 0_u64..400, prop::collection::vec(any::<u8>(), 0..9), 0_u8..4),
+                0..300,
+            ),
+        ) {
+            let mut buffer = JitterBuffer::new();
+            let mut now = 1000;
+            for (index, (sequence, media_time, later, payload, kind)) in packets.into_iter().enumerate() {
+                now += later / 10;
+                // Mostly plausible, now and then anything.
+                let (sequence, media_time) = match kind {
+                    0 => (sequence, media_time),
+                    1 => (index as u16, media_time),
+                    _ => (index as u16, index as u32 * 960),
+                };
+                buffer.push(&AudioPacket {
+                    payload: if kind == 3 { Bytes::from(payload) } else { Bytes::from_static(CELT_20_MS) },
+                    ..packet(sequence, media_time, now.saturating_sub(later % 7))
+                });
+                prop_assert!(buffer.waiting.len() <= CAPACITY);
+                prop_assert!((TARGET_MIN..=TARGET_MAX).contains(&buffer.target()));
+                for _ in 0..later % 3 {
+                    match buffer.pop(0, Timestamp::from_duration(Duration::from_millis(now))) {
+                        Pop::Packet { samples, .. } | Pop::Recover { samples, .. } | Pop::Conceal { samples } => {
+                            prop_assert!((120..=opus_decode::LONGEST).contains(&samples));
+                        }
+                        Pop::Idle => {}
+                    }
+                }
+            }
+        }
+    }
 }

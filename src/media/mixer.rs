@@ -176,3 +176,44 @@ impl Pace {
         std::thread::sleep(self.next.since(now));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limited(limiter: &mut Limiter, amplitude: f32) -> [i16; PERIOD] {
+        let sum = std::array::from_fn(|n| amplitude * (n as f32 * 0.1).sin());
+        let mut samples = [0; PERIOD];
+        limiter.limit(&sum, &mut samples);
+        samples
+    }
+
+    #[test]
+    fn below_full_scale_nothing_is_changed() {
+        let mut limiter = Limiter::new();
+        let samples = limited(&mut limiter, 0.9);
+        for (n, sample) in samples.iter().enumerate() {
+            let exact = 0.9 * (n as f32 * 0.1).sin() * 32767.0;
+            assert!((f32::from(*sample) - exact).abs() <= 1.0);
+        }
+        assert_eq!(limited(&mut limiter, 0.0), [0; PERIOD]);
+    }
+
+    #[test]
+    fn many_loud_voices_are_turned_down_and_come_back() {
+        let mut limiter = Limiter::new();
+        limited(&mut limiter, 3.0);
+        let loud = limited(&mut limiter, 3.0);
+        let peak = loud.iter().map(|s| s.unsigned_abs()).max().unwrap();
+        assert!(
+            (31_000..=32_200).contains(&peak),
+            "turned down, not cut: {peak}"
+        );
+        for _ in 0..200 {
+            limited(&mut limiter, 0.3);
+        }
+        let quiet = limited(&mut limiter, 0.3);
+        let peak = quiet.iter().map(|s| s.unsigned_abs()).max().unwrap();
+        assert!(peak.abs_diff(9830) < 20, "{peak}");
+    }
+}

@@ -14,6 +14,7 @@ mod error;
 pub mod fanout;
 pub mod h264;
 pub mod inbound;
+pub(crate) mod inbound_health;
 pub(crate) mod jitter;
 pub(crate) mod meter;
 pub mod microphone;
@@ -24,6 +25,7 @@ pub mod pictures;
 pub(crate) mod playout;
 pub(crate) mod reorder;
 pub(crate) mod sps;
+pub(crate) mod stretch;
 
 use std::sync::Arc;
 

@@ -96,3 +96,80 @@ impl OpusDecoder {
         room
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opus::{Application, Bitrate, Encoder, Signal};
+    use proptest::prelude::*;
+
+    /// Half a second of a buzz in syllables.
+    fn speech(fec: bool) -> Vec<Vec<u8>> {
+        let mut encoder = Encoder::new(SAMPLE_RATE, Channels::Mono, Application::Voip).unwrap();
+        encoder.set_bitrate(Bitrate::Bits(24_000)).unwrap();
+        encoder.set_signal(Signal::Voice).unwrap();
+        encoder.set_inband_fec(fec).unwrap();
+        encoder.set_packet_loss_perc(20).unwrap();
+        (0..25)
+            .map(|number| {
+                let sound: Vec<f32> = (number * 960..(number + 1) * 960)
+                    .map(|n| {
+                        let time = n as f32 / SAMPLE_RATE as f32;
+                        let syllable = (time * 4.0 * std::f32::consts::PI).sin().abs();
+                        0.4 * syllable * (2.0 * (time * 150.0).fract() - 1.0)
+                    })
+                    .collect();
+                encoder.encode_vec_float(&sound, 1500).unwrap()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn packets_tell_whether_they_carry_fec() {
+        let with = speech(true).iter().filter(|p| carries_fec(p)).count();
+        assert!(with > 12, "{with} of 25");
+        let without = speech(false).iter().filter(|p| carries_fec(p)).count();
+        assert_eq!(without, 0);
+    }
+
+    #[test]
+    fn a_recovered_packet_resembles_the_lost_one_more_than_concealment_does() {
+        let packets = speech(true);
+        let lost = (10..20).find(|n| carries_fec(&packets[n + 1])).unwrap();
+        let run = |what: &dyn Fn(&mut OpusDecoder) -> Vec<f32>| {
+            let mut decoder = OpusDecoder::new();
+            for packet in &packets[..lost] {
+                decoder.decode(packet, 960);
+            }
+            what(&mut decoder)
+        };
+        let original = run(&|decoder| decoder.decode(&packets[lost], 960).to_vec());
+        let recovered = run(&|decoder| decoder.recover(&packets[lost + 1], 960).to_vec());
+        let concealed = run(&|decoder| decoder.conceal(960).to_vec());
+        let distance = |sound: &[f32]| -> f32 {
+            let differences = sound.iter().zip(&original).map(|(a, b)| (a - b).powi(2));
+            differences.sum()
+        };
+        assert!(
+            distance(&recovered) < distance(&concealed),
+            "{} {}",
+            distance(&recovered),
+            distance(&concealed)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_every_call_delivers_what_was_asked(
+            payload in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let mut decoder = OpusDecoder::new();
+            carries_fec(&payload);
+            if let Some(samples) = duration(&payload) {
+                prop_assert_eq!(decoder.decode(&payload, samples).len(), samples);
+                prop_assert_eq!(decoder.recover(&payload, 960).len(), 960);
+            }
+            prop_assert!(decoder.conceal(480).iter().all(|sample| sample.abs() <= 1.0));
+        }
+    }
+}

@@ -151,3 +151,65 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openh264::formats::YUVBuffer;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_size_of_an_encoded_picture_is_read() {
+        for (width, height) in [(320, 192), (640, 368), (1280, 720), (1920, 1088)] {
+            let mut encoder = openh264::encoder::Encoder::new().unwrap();
+            let unit = encoder
+                .encode(&YUVBuffer::new(width, height))
+                .unwrap()
+                .to_vec();
+            assert_eq!(
+                picture_sizes(&unit),
+                Ok(vec![(width as u32, height as u32)])
+            );
+        }
+    }
+
+    #[test]
+    fn a_parameter_set_of_the_high_profile_with_scaling_lists_is_read() {
+        // profile 100, level 4.0, id 0, 4:2:0, 8 bit, scaling matrix of flat first list (delta to 0 at once).
+        let mut bits = String::from("011001000000000000101000");
+        bits += "1"; // seq_parameter_set_id
+        bits += "010"; // chroma_format_idc 1
+        bits += "110"; // bit depths, no transform bypass
+        bits += "1"; // scaling matrix present
+        bits += "1000010001"; // first list: delta -8, so the rest is default
+        bits += "0000000"; // other lists absent
+        bits += "1"; // log2_max_frame_num_minus4
+        bits += "011"; // pic_order_cnt_type 2
+        bits += "0100"; // one reference frame, no gaps
+        bits += "000010100"; // 20 macroblocks wide
+        bits += "0001100"; // 12 high
+        bits += "11"; // frames only, and a bit of the rest
+        let mut bytes = vec![0, 0, 0, 1, 0x67];
+        for chunk in bits.as_bytes().chunks(8) {
+            let text = std::str::from_utf8(chunk).unwrap();
+            bytes.push(u8::from_str_radix(text, 2).unwrap() << (8 - text.len()));
+        }
+        assert_eq!(picture_sizes(&bytes), Ok(vec![(320, 192)]));
+    }
+
+    #[test]
+    fn a_stream_without_parameter_sets_has_no_sizes() {
+        assert_eq!(picture_sizes(&[0, 0, 1, 0x65, 1, 2, 3]), Ok(vec![]));
+        assert_eq!(picture_sizes(&[0, 0, 1, 0x67, 66]), Err(Unreadable));
+        assert_eq!(picture_sizes(&[0, 0, 1, 0x67]), Err(Unreadable));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut unit = vec![0, 0, 1, 0x67];
+            unit.extend(bytes);
+            let _ = picture_sizes(&unit);
+        }
+    }
+}
