@@ -3,6 +3,7 @@
 mod config;
 mod control;
 mod floors;
+mod room;
 mod rtc;
 mod socketio;
 mod wire;
