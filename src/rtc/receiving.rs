@@ -1,6 +1,6 @@
 //! From a remote track's packets to the peer's inbound media.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -15,12 +15,12 @@ use crate::media::AudioPacket;
 use crate::media::inbound::PeerInbound;
 
 /// How often it is looked whether the decoder wants a keyframe while no packets come.
-const KEYFRAME_CHECK: Duration = Duration::from_millis(250);
+const KEYFRAME_CHECK: Duration = Duration::from_millis(100);
 
 /// What all remote tracks of a session share.
 pub(super) struct Receiving {
-    /// Locked for the time of a push.
-    pub(super) inbound: Mutex<PeerInbound>,
+    /// Where the packets go.
+    pub(super) inbound: PeerInbound,
     /// The transceiver of our audio m-line; its receiver gets the peer's voice.
     pub(super) audio: RTCRtpTransceiverId,
     /// The transceiver of our camera m-line; its receiver gets the peer's camera.
@@ -55,11 +55,6 @@ impl Receiving {
         }
     }
 
-    fn inbound<T>(&self, of: impl FnOnce(&mut PeerInbound) -> T) -> T {
-        let mut inbound = self.inbound.lock().unwrap_or_else(PoisonError::into_inner);
-        of(&mut inbound)
-    }
-
     /// Takes a track's packets until the connection's task is gone.
     pub(super) async fn run(self: Arc<Self>, track: Arc<dyn TrackRemote>) {
         let mut role = Role::Other;
@@ -82,8 +77,7 @@ impl Receiving {
                     Some(_) => false,
                 },
                 _ = check.tick(), if role == Role::Camera => {
-                    let now = monotonic();
-                    self.inbound(|inbound| inbound.poll_keyframe_wanted(now))
+                    self.inbound.poll_keyframe_wanted(monotonic())
                 }
                 _ = self.keyframe_ordered.notified(), if role == Role::Camera => true,
             };
@@ -115,19 +109,19 @@ impl Receiving {
                     payload: packet.payload,
                     arrived_at: now,
                 };
-                self.inbound(|inbound| inbound.push_audio(audio));
+                self.inbound.push_audio(audio);
                 false
             }
-            Role::Camera => self.inbound(|inbound| {
-                inbound.push_video(
+            Role::Camera => {
+                self.inbound.push_video(
                     header.sequence_number,
                     header.timestamp,
                     header.marker,
                     &packet.payload,
                     now,
                 );
-                inbound.poll_keyframe_wanted(now)
-            }),
+                self.inbound.poll_keyframe_wanted(now)
+            }
             Role::Other => false,
         }
     }

@@ -1,11 +1,12 @@
 //! From the peer's slot of the fanout to RTP packets, while the connection is connected and no longer.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use bytes::Bytes;
 use rtc::rtp;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 
@@ -85,6 +86,7 @@ pub(super) struct Sender {
     slot: Slot,
     state: watch::Receiver<ConnectionState>,
     keyframe_wanted: Arc<Notify>,
+    ended: mpsc::Sender<()>,
     counters: Arc<Counters>,
 }
 
@@ -95,6 +97,7 @@ impl Sender {
         slot: Slot,
         state: watch::Receiver<ConnectionState>,
         keyframe_wanted: Arc<Notify>,
+        ended: mpsc::Sender<()>,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         Ok(Self {
@@ -103,15 +106,22 @@ impl Sender {
             slot,
             state,
             keyframe_wanted,
+            ended,
             counters,
         })
     }
 
-    /// Runs until the connection's task is gone.
+    /// Runs until the connection's task is gone, and tells.
     ///
     /// What is written while ICE is `disconnected` would pile up in the crate and burst out on return, so
     /// the slot is open only in `connected`; opening it asks for a keyframe.
     pub(super) async fn run(mut self) {
+        let Err(Gone) = self.pass_on().await;
+        // Full means that a track has told already.
+        let _ = self.ended.try_send(());
+    }
+
+    async fn pass_on(&mut self) -> Result<Infallible, Gone> {
         let mut open = false;
         loop {
             let connected = *self.state.borrow_and_update() == ConnectionState::Connected;
@@ -120,16 +130,8 @@ impl Sender {
                 self.slot.set_open(open);
             }
             tokio::select! {
-                changed = self.state.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
-                outgoing = self.slot.next(), if open => {
-                    if self.send(outgoing).await.is_err() {
-                        return;
-                    }
-                }
+                changed = self.state.changed() => changed.map_err(|_| Gone)?,
+                outgoing = self.slot.next(), if open => self.send(outgoing).await?,
             }
         }
     }

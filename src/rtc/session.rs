@@ -1,6 +1,6 @@
 //! One peer connection: a task that executes its orders strictly in order and looks after its media.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rtc::peer_connection::configuration::RTCOfferOptions;
@@ -54,6 +54,25 @@ impl Reporter {
             event,
         });
     }
+
+    /// Answers an order for which there is no connection any more.
+    fn refuse(&self, order: PeerOrder, message: &str) {
+        match order {
+            PeerOrder::CreateOffer { negotiation, .. }
+            | PeerOrder::AcceptOffer { negotiation, .. }
+            | PeerOrder::AcceptAnswer { negotiation, .. }
+            | PeerOrder::Rollback { negotiation } => {
+                self.report(PeerEvent::NegotiationFailed {
+                    negotiation,
+                    message: message.to_owned(),
+                });
+            }
+            PeerOrder::Open
+            | PeerOrder::AddCandidate(_)
+            | PeerOrder::RequestKeyframe
+            | PeerOrder::Close => {}
+        }
+    }
 }
 
 /// What a session is made of.
@@ -102,10 +121,11 @@ pub(super) async fn run(parts: Parts) {
         slot,
         observations.connection.clone(),
         Arc::clone(&keyframe_wanted),
+        ended_in.clone(),
         Arc::clone(&counters),
     );
     let receiving = Arc::new(Receiving {
-        inbound: Mutex::new(inbound),
+        inbound,
         audio: connection.audio.transceiver,
         video: connection.video.transceiver,
         own_ssrc: connection.video.ssrc,
@@ -143,19 +163,10 @@ async fn refuse(mut orders: mpsc::Receiver<PeerOrder>, reporter: &Reporter, mess
         message: message.clone(),
     });
     while let Some(order) = orders.recv().await {
-        match order {
-            PeerOrder::Close => break,
-            PeerOrder::CreateOffer { negotiation, .. }
-            | PeerOrder::AcceptOffer { negotiation, .. }
-            | PeerOrder::AcceptAnswer { negotiation, .. }
-            | PeerOrder::Rollback { negotiation } => {
-                reporter.report(PeerEvent::NegotiationFailed {
-                    negotiation,
-                    message: message.clone(),
-                });
-            }
-            PeerOrder::Open | PeerOrder::AddCandidate(_) | PeerOrder::RequestKeyframe => {}
+        if order == PeerOrder::Close {
+            break;
         }
+        reporter.refuse(order, &message);
     }
     reporter.report(PeerEvent::Closed);
 }
@@ -252,6 +263,9 @@ impl Session {
     }
 
     async fn execute(&mut self, order: PeerOrder) {
+        if self.dead {
+            return self.reporter.refuse(order, "the connection is dead");
+        }
         match order {
             PeerOrder::CreateOffer {
                 negotiation,
@@ -284,17 +298,23 @@ impl Session {
     }
 
     fn conclude(
-        &self,
+        &mut self,
         negotiation: NegotiationId,
         attempted: &str,
         result: Result<PeerEvent, Error>,
     ) {
         match result {
             Ok(event) => self.report(event),
-            Err(error) => self.reporter.report(PeerEvent::NegotiationFailed {
-                negotiation,
-                message: format!("{attempted} failed: {error}"),
-            }),
+            Err(error) => {
+                self.report(PeerEvent::NegotiationFailed {
+                    negotiation,
+                    message: format!("{attempted} failed: {error}"),
+                });
+                // All of it is local work: a connection that takes seconds is stuck.
+                if matches!(error, Error::TimedOut(_)) {
+                    self.die(format!("the connection hangs {attempted}"));
+                }
+            }
         }
     }
 
@@ -509,7 +529,7 @@ impl Session {
     }
 
     /// Every way out comes through here: dropped without `close()`, the connection's task and socket would
-    /// stay for ever. What was waiting for the connection then ends by itself.
+    /// stay for ever.
     async fn close(self, mut tasks: JoinSet<()>) {
         let closing = timeout(CLOSE_LIMIT, self.connection.inner.close());
         match closing.await {
@@ -522,10 +542,8 @@ impl Session {
                 log::error!(peer = self.reporter.peer.as_str(); "a connection did not close within {CLOSE_LIMIT:?}");
             }
         }
-        let ending = async { while tasks.join_next().await.is_some() {} };
-        if timeout(CLOSE_LIMIT, ending).await.is_err() {
-            tasks.shutdown().await;
-        }
+        // Nothing in them wants to be finished.
+        tasks.shutdown().await;
         self.reporter.report(PeerEvent::Closed);
     }
 }

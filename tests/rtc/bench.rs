@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use huddled::devices::DeviceError;
 use huddled::events::EventSender;
 use huddled::media::fanout::Fanout;
 use huddled::media::inbound::Inbound;
@@ -26,6 +27,7 @@ pub(crate) struct Side {
     pub(crate) generation: Generation,
     /// Everything reported, in order.
     pub(crate) seen: Vec<PeerEvent>,
+    pub(crate) inbound: Inbound,
     events: mpsc::Receiver<Event>,
 }
 
@@ -33,10 +35,17 @@ impl Side {
     pub(crate) fn new() -> Self {
         let (sender, events) = EventSender::channel();
         let fanout = Fanout::new();
+        let no_speaker = || {
+            Err(DeviceError::Misconfigured {
+                device: "none".to_owned(),
+                reason: "this bench has no speaker".to_owned(),
+            })
+        };
+        let inbound = Inbound::spawn(Box::new(no_speaker), sender.clone());
         let peers = Peers::new(
             RtcSettings::default(),
             Arc::clone(&fanout),
-            inbound(),
+            inbound.clone(),
             sender,
         );
         Self {
@@ -44,6 +53,7 @@ impl Side {
             fanout,
             generation: Generation(1),
             seen: Vec::new(),
+            inbound,
             events,
         }
     }
@@ -117,10 +127,6 @@ impl Side {
         self.seen.push(event.clone());
         event
     }
-}
-
-pub(crate) fn inbound() -> Inbound {
-    Inbound::default()
 }
 
 /// Passes what one side reports to the other, as the room and the server would.

@@ -4,5 +4,7 @@
 
 mod bench;
 mod closing;
+mod hostile;
 mod media;
 mod negotiation;
+mod wire;
