@@ -63,7 +63,7 @@ impl Shells {
             Effect::Reply { request, result } => {
                 if let Some(reply) = self.replies.remove(&request) {
                     // The client may be gone by now.
-                    drop(reply.send(result));
+                    let _ = reply.send(result);
                 }
             }
             Effect::ReportReady => host::report_ready(),
