@@ -92,13 +92,10 @@ async fn serve(options: RunOptions) -> Result<()> {
         Arc::clone(&fanout),
         events.clone(),
     )?;
-    let inbound = Inbound::spawn(
-        {
-            let settings = Arc::clone(&settings);
-            Box::new(move || devices::open_speaker(&settings.speaker))
-        },
-        events.clone(),
-    );
+    let inbound = Inbound::spawn({
+        let settings = Arc::clone(&settings);
+        Box::new(move || devices::open_speaker(&settings.speaker))
+    });
     let peers = Peers::new(
         rtc_settings(&settings)?,
         fanout,
@@ -109,7 +106,8 @@ async fn serve(options: RunOptions) -> Result<()> {
 
     // The brain.
     let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| anyhow!("the system has no random numbers: {error}"))?;
+    getrandom::fill(&mut seed)
+        .map_err(|error| anyhow!("the system has no random numbers: {error}"))?;
     let room = Room::new(settings.room(), u64::from_le_bytes(seed), monotonic());
 
     // Control.
@@ -197,7 +195,9 @@ fn exit_when_a_standing_thread_panics() {
         report(panic);
         let thread = std::thread::current();
         if let Some(name) = thread.name().filter(|name| STANDING.contains(name)) {
-            log::error!("the {name} thread has panicked; ending so that the service manager starts anew");
+            log::error!(
+                "the {name} thread has panicked; ending so that the service manager starts anew"
+            );
             std::process::exit(1);
         }
     }));
@@ -282,7 +282,9 @@ fn rtc_settings(settings: &Settings) -> Result<RtcSettings> {
     let mut ice_servers = Vec::new();
     for server in &settings.ice_servers {
         if server.secret_file.is_some() {
-            bail!("[[ice_servers]] secret_file: credentials made from a shared secret are not supported yet; use username and credential_file");
+            bail!(
+                "[[ice_servers]] secret_file: credentials made from a shared secret are not supported yet; use username and credential_file"
+            );
         }
         ice_servers.push(IceServerAccess {
             urls: server.urls.clone(),

@@ -24,7 +24,6 @@ use super::reorder::{self, Reorder};
 use super::{AccessUnit, AudioPacket};
 use crate::clock;
 use crate::devices::PERIOD;
-use crate::events::EventSender;
 use crate::room::{Generation, PeerId, Timestamp};
 
 /// Decoder threads; one 720p stream takes 6 % of a core.
@@ -77,7 +76,7 @@ impl Inbound {
     /// speaker's thread, and again each second after the device is lost; `Misconfigured` ends the
     /// attempts. Without a device the peers' sound is consumed at the same pace. Nothing is reported to the room:
     /// it has no event for a speaker, whose loss only the journal and [`InboundHealth`] tell.
-    pub fn spawn(open_speaker: OpenSpeaker, _events: EventSender) -> Inbound {
+    pub fn spawn(open_speaker: OpenSpeaker) -> Inbound {
         let shared = Arc::new(Shared {
             peers: Mutex::default(),
             workers: (0..DECODER_THREADS).map(|_| Arc::default()).collect(),
@@ -450,9 +449,8 @@ mod tests {
                 }))
             }
         };
-        let (events, _) = EventSender::channel();
         Room {
-            inbound: Inbound::spawn(Box::new(open), events),
+            inbound: Inbound::spawn(Box::new(open)),
             heard,
             fails,
             opened,
@@ -580,17 +578,13 @@ mod tests {
     fn a_misconfigured_speaker_is_not_tried_again() {
         let opened = Arc::new(AtomicU32::new(0));
         let counted = opened.clone();
-        let (events, _) = EventSender::channel();
-        let inbound = Inbound::spawn(
-            Box::new(move || {
-                counted.fetch_add(1, Ordering::Relaxed);
-                Err(DeviceError::Misconfigured {
-                    device: "none".to_owned(),
-                    reason: "no speaker".to_owned(),
-                })
-            }),
-            events,
-        );
+        let inbound = Inbound::spawn(Box::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Err(DeviceError::Misconfigured {
+                device: "none".to_owned(),
+                reason: "no speaker".to_owned(),
+            })
+        }));
         wait_until("more than a second of periods", || inbound.beats() > 120);
         assert_eq!(opened.load(Ordering::Relaxed), 1);
         inbound.stop();

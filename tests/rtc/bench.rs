@@ -41,7 +41,7 @@ impl Side {
                 reason: "this bench has no speaker".to_owned(),
             })
         };
-        let inbound = Inbound::spawn(Box::new(no_speaker), sender.clone());
+        let inbound = Inbound::spawn(Box::new(no_speaker));
         let peers = Peers::new(
             RtcSettings::default(),
             Arc::clone(&fanout),
