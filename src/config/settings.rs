@@ -1,8 +1,10 @@
 //! Validated settings: no invalid value exists once one of these does.
 
+use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
-use crate::room::{Bitrate, FirstStart, Identity, RecoverySettings};
+use crate::room::{Bitrate, FirstStart, Identity, RecoverySettings, RoomSettings};
 
 /// Everything the configuration says.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +43,113 @@ pub struct Settings {
     pub recovery: RecoverySettings,
     /// `[control]`.
     pub control: ControlSettings,
+    /// `[hub]`.
+    pub hub: HubSettings,
+    /// `[remote]`; `None` if the configuration is not managed from elsewhere.
+    pub remote: Option<RemoteSettings>,
+}
+
+impl Default for Settings {
+    /// A box that nobody has configured, without devices.
+    fn default() -> Self {
+        let no_video = VideoSettings {
+            device: VideoDevice::None,
+            ppm: 0,
+        };
+        Self {
+            name: "huddled".to_owned(),
+            id: None,
+            state_dir: None,
+            first_start: FirstStart::default(),
+            signaling: None,
+            ice_servers: Vec::new(),
+            relay_only: false,
+            camera: no_video.clone(),
+            screen: no_video,
+            microphone: MicrophoneSettings {
+                device: MicrophoneDevice::None,
+                ppm: 0,
+            },
+            speaker: SpeakerSettings {
+                device: SpeakerDevice::None,
+                ppm: 0,
+            },
+            display: DisplayDevice::None,
+            video: VideoEncoding {
+                width: 1280,
+                height: 720,
+                frame_rate: 30,
+                bitrate: Bitrate(1_500_000),
+            },
+            audio: AudioEncoding {
+                bitrate: Bitrate(32_000),
+            },
+            panel: PanelSettings {
+                backend: PanelBackend::None,
+                buttons: [None, None, None],
+                leds: [None, None, None],
+            },
+            recovery: RecoverySettings::default(),
+            control: ControlSettings {
+                socket: None,
+                http: None,
+            },
+            hub: HubSettings {
+                listen: None,
+                tls: HubTls::Off,
+                access: HubAccess::Token,
+                limits: HubLimits {
+                    members: 16,
+                    connections: 64,
+                    payload_bytes: 524_288,
+                    messages_per_second: 200,
+                },
+            },
+            remote: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The keys that name simulated devices; `huddled run` needs `--allow-sim` if there are any.
+    pub fn simulated(&self) -> Vec<&'static str> {
+        [
+            ("camera.device", self.camera.device.is_simulated()),
+            ("screen.device", self.screen.device.is_simulated()),
+            ("microphone.device", self.microphone.device.is_simulated()),
+            ("speaker.device", self.speaker.device.is_simulated()),
+            ("display.device", self.display == DisplayDevice::SimPng),
+            (
+                "panel.backend",
+                self.panel.backend == PanelBackend::SimVirtual,
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(key, simulated)| simulated.then_some(key))
+        .collect()
+    }
+
+    /// The room's part.
+    pub fn room(&self) -> RoomSettings {
+        let identity = self
+            .signaling
+            .as_ref()
+            .map(|signaling| signaling.identity.clone());
+        RoomSettings {
+            place: self
+                .signaling
+                .as_ref()
+                .map(SignalingSettings::place)
+                .unwrap_or_default(),
+            identity,
+            first_start: self.first_start,
+            panel_simulated: self.panel.backend == PanelBackend::SimVirtual,
+            sim: !self.simulated().is_empty(),
+            has_camera: self.camera.device != VideoDevice::None,
+            has_screen: self.screen.device != VideoDevice::None,
+            recovery: self.recovery.clone(),
+        }
+    }
 }
 
 /// A `*_file` value: the name of a systemd credential, else a path. The secret itself is read where it is used
@@ -93,6 +202,16 @@ pub struct SignalingSettings {
     pub ca_file: Option<CredentialRef>,
 }
 
+impl SignalingSettings {
+    /// Server, meeting and user in one string, see [`RoomSettings::place`]. None of them contains a space.
+    fn place(&self) -> String {
+        format!(
+            "{} {} {}",
+            self.url, self.identity.meeting, self.identity.user
+        )
+    }
+}
+
 /// One `[[ice_servers]]` entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IceServer {
@@ -104,6 +223,13 @@ pub struct IceServer {
     pub credential_file: Option<CredentialRef>,
     /// `secret_file`: shared secret of the TURN REST scheme.
     pub secret_file: Option<CredentialRef>,
+}
+
+impl IceServer {
+    /// Some URL is a relay's (RFC 7065).
+    pub fn has_turn(&self) -> bool {
+        self.urls.iter().any(|url| url.starts_with("turn"))
+    }
 }
 
 /// Where pictures come from.
@@ -119,6 +245,15 @@ pub enum VideoDevice {
     SimSlides,
     /// `sim:file:PATH`: Y4M, looped.
     SimFile(PathBuf),
+}
+
+impl VideoDevice {
+    fn is_simulated(&self) -> bool {
+        match self {
+            Self::SimTestcard | Self::SimSlides | Self::SimFile(_) => true,
+            Self::None | Self::V4l2(_) => false,
+        }
+    }
 }
 
 /// `[camera]` and `[screen]`.
@@ -147,6 +282,15 @@ pub enum MicrophoneDevice {
     SimFile(PathBuf),
 }
 
+impl MicrophoneDevice {
+    fn is_simulated(&self) -> bool {
+        match self {
+            Self::SimTone(_) | Self::SimSpeech | Self::SimSilence | Self::SimFile(_) => true,
+            Self::None | Self::Alsa(_) => false,
+        }
+    }
+}
+
 /// `[microphone]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MicrophoneSettings {
@@ -167,6 +311,15 @@ pub enum SpeakerDevice {
     SimMeter,
     /// `sim:wav:PATH`: measures and records.
     SimWav(PathBuf),
+}
+
+impl SpeakerDevice {
+    fn is_simulated(&self) -> bool {
+        match self {
+            Self::SimMeter | Self::SimWav(_) => true,
+            Self::None | Self::Alsa(_) => false,
+        }
+    }
 }
 
 /// `[speaker]`.
@@ -253,4 +406,63 @@ pub struct ControlSettings {
     pub socket: Option<PathBuf>,
     /// `http`: address of the status page.
     pub http: Option<String>,
+}
+
+/// `[hub] tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HubTls {
+    /// `off`: for loopback only.
+    Off,
+    /// `self-signed`: browsers ask before they go on.
+    SelfSigned,
+    /// A PEM file with the certificate chain and the key.
+    File(CredentialRef),
+}
+
+/// `[hub] access`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HubAccess {
+    /// Whoever has the meeting's token.
+    Token,
+    /// Whoever reaches the address.
+    Open,
+}
+
+/// `[hub.limits]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HubLimits {
+    /// Members of one meeting.
+    pub members: u32,
+    /// Connections at a time.
+    pub connections: u32,
+    /// Of one message, in bytes.
+    pub payload_bytes: u32,
+    /// Of one connection.
+    pub messages_per_second: u32,
+}
+
+/// `[hub]`: the embedded server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubSettings {
+    /// `listen`.
+    pub listen: Option<SocketAddr>,
+    /// `tls`.
+    pub tls: HubTls,
+    /// `access`.
+    pub access: HubAccess,
+    /// `limits`.
+    pub limits: HubLimits,
+}
+
+/// `[remote]`: a signed layer of the configuration, fetched from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteSettings {
+    /// `url`: https.
+    pub url: String,
+    /// `key`: the minisign public key.
+    pub key: String,
+    /// `interval_ms`: between two looks.
+    pub interval: Duration,
+    /// `probation_ms`: how long new settings may take to reach the signaling server.
+    pub probation: Duration,
 }

@@ -1,1 +1,82 @@
-//! (being built)
+//! FLOOR 2: the control socket. One schema of commands and snapshots, newline-delimited JSON over a Unix socket.
+//!
+//! ```text
+//! -> {"id":1,"do":"mute"}                      <- {"id":1,"ok":{}}
+//! -> {"id":2,"do":"press","args":{"button":"mic"}}
+//!                                              <- {"id":2,"error":{"code":"denied","message":"..."}}
+//! -> {"id":3,"do":"watch"}                     <- {"id":3,"ok":{}}
+//!                                              <- {"snapshot":{...}}
+//!                                              <- {"event":"reconnecting","user_id":"u-2",...}
+//! ```
+//!
+//! | `do` | `args` | `ok` |
+//! |---|---|---|
+//! | `status` | | the snapshot |
+//! | `watch` | | `{}`, then a snapshot, then events and snapshots until the connection ends |
+//! | `mute`, `join`, `leave`, `identify` | | `{}` |
+//! | `camera` | `{"off":true}` | `{}` |
+//! | `share` | `{"on":BOOL}` | `{}` |
+//! | `press` | `{"button":"mic"\|"camera"\|"share"}` | `{}` |
+//! | `picture` | `{"user":"ID"}`, or none if there is one other member | `{"user_id":"ID","png":"BASE64"}` |
+//! | `reload` | | `{}` |
+//! | `health` | | counters and levels of the pipelines; an addition, for people and tests, not a stable schema |
+//!
+//! Nothing here opens the microphone or the camera: there is no such command to send.
+//!
+//! A line of more than 64 KiB ends the connection, JSON that means nothing is answered and the connection stays.
+//! At most 32 connections; a watcher that does not read its lines is told so and dropped.
+
+mod backend;
+mod mirror;
+mod protocol;
+mod server;
+mod socket;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+pub use backend::{Backend, ControlRequest, Health, PictureError, PictureSource, Reload};
+pub use mirror::{
+    CameraState, EventLine, Leds, MicrophoneState, PeerState, ScreenState, SignalingLine, Snapshot,
+};
+pub use protocol::{ErrorCode, Reply, ReplyError, Request, Wish};
+pub use server::serve;
+pub use socket::{ControlSocket, default_socket};
+pub use text::{describe_event, describe_status, summarize, visible};
+
+/// Why the control socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Another process answers there.
+    #[error("{path}: another huddled already answers on this control socket; stop it, or set [control] socket", path = path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something else lies there.
+    #[error("{path}: there is a file that is not a socket; remove it, or set [control] socket", path = path.display())]
+    NotASocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system said no.
+    #[error("{path}: cannot {attempt} the control socket: {source}; create its folder, or set [control] socket to a place that fits", path = path.display())]
+    Failed {
+        /// The socket.
+        path: PathBuf,
+        /// What was attempted.
+        attempt: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl ControlError {
+    fn failed(path: &Path, attempt: &'static str, source: std::io::Error) -> Self {
+        Self::Failed {
+            path: path.to_owned(),
+            attempt,
+            source,
+        }
+    }
+}

@@ -89,6 +89,8 @@ pub enum DeniedReason {
     Unconfigured,
     /// No screen source is configured.
     NoScreenSource,
+    /// A screen source is configured, but this version cannot send it.
+    ScreenShareUnsupported,
     /// The daemon is stopping.
     Stopping,
 }
@@ -102,6 +104,7 @@ impl DeniedReason {
             }
             Self::Unconfigured => "no meeting is configured; set [signaling] meeting and user",
             Self::NoScreenSource => "no screen source is configured; set [screen] device",
+            Self::ScreenShareUnsupported => "this version cannot share a screen yet",
             Self::Stopping => "the daemon is stopping",
         }
     }

@@ -1,1 +1,174 @@
-//! (being built)
+//! FLOOR 4: the peer connections, by member and generation.
+//!
+//! One task per connection executes its orders strictly in order and reports what became of them. The
+//! types of the crates `webrtc` and `rtc` stay inside this folder.
+//!
+//! ```text
+//!  PeerOrder --> Peers --> session task --> webrtc's task and sockets
+//!                             |  ^  states, candidates, tracks (handler)
+//!                             |  +----------------------------------
+//!  fanout slot --> sending task --> RTP      RTP --> one task per remote track --> inbound
+//! ```
+
+mod addresses;
+mod connection;
+mod error;
+mod handler;
+mod health;
+mod receiving;
+mod sdp;
+mod sending;
+mod session;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+pub use health::PeerHealth;
+
+use crate::events::EventSender;
+use crate::media::fanout::Fanout;
+use crate::media::inbound::Inbound;
+use crate::room::{Generation, PeerId, PeerOrder, Redacted};
+use health::Counters;
+use session::{ORDERS, Parts, Reporter};
+
+/// What [`Peers::shutdown`] may take altogether.
+const SHUTDOWN_LIMIT: Duration = Duration::from_millis(1500);
+
+/// One STUN or TURN server, with its credential in hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceServerAccess {
+    /// `stun:` and `turn:` URLs (RFC 7064, RFC 7065); over UDP.
+    pub urls: Vec<String>,
+    /// TURN user name.
+    pub username: Option<String>,
+    /// TURN password.
+    pub credential: Option<Redacted<String>>,
+}
+
+/// What the peer connections need to know of the settings. A change holds for connections opened after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RtcSettings {
+    /// STUN and TURN servers.
+    pub ice_servers: Vec<IceServerAccess>,
+    /// Only relayed candidates are used.
+    pub relay_only: bool,
+}
+
+/// All peer connections.
+pub struct Peers {
+    settings: Arc<RtcSettings>,
+    fanout: Arc<Fanout>,
+    inbound: Inbound,
+    events: EventSender,
+    sessions: BTreeMap<(PeerId, Generation), Session>,
+}
+
+/// The near end of a session.
+struct Session {
+    orders: mpsc::Sender<PeerOrder>,
+    counters: Arc<Counters>,
+    task: JoinHandle<()>,
+    closing: bool,
+}
+
+impl Peers {
+    /// No connections yet. `fanout` feeds them, `inbound` takes what they receive, `events` hears from them.
+    pub fn new(
+        settings: RtcSettings,
+        fanout: Arc<Fanout>,
+        inbound: Inbound,
+        events: EventSender,
+    ) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            fanout,
+            inbound,
+            events,
+            sessions: BTreeMap::new(),
+        }
+    }
+
+    /// New settings, for the connections opened from now on.
+    pub fn set_settings(&mut self, settings: RtcSettings) {
+        self.settings = Arc::new(settings);
+    }
+
+    /// Hands an order to its session; never blocks. Must be called within the runtime. An order for a
+    /// generation that is not open, or is being closed, is ignored.
+    pub fn order(&mut self, peer: PeerId, generation: Generation, order: PeerOrder) {
+        self.sessions
+            .retain(|_, session| !session.task.is_finished());
+        let key = (peer, generation);
+        if order == PeerOrder::Open && !self.sessions.contains_key(&key) {
+            let session = self.open(&key.0, generation);
+            self.sessions.insert(key, session);
+            return;
+        }
+        let Some(session) = self
+            .sessions
+            .get_mut(&key)
+            .filter(|session| !session.closing)
+        else {
+            log::debug!(peer = key.0.as_str(); "an order for generation {} came too late", generation.0);
+            return;
+        };
+        session.closing = order == PeerOrder::Close;
+        if let Err(mpsc::error::TrySendError::Full(order)) = session.orders.try_send(order) {
+            log::error!(peer = key.0.as_str(); "a session does not take its orders; dropped {order:?}");
+        }
+    }
+
+    fn open(&self, peer: &PeerId, generation: Generation) -> Session {
+        let (orders, orders_out) = mpsc::channel(ORDERS);
+        let counters = Arc::new(Counters::default());
+        let task = tokio::spawn(session::run(Parts {
+            settings: Arc::clone(&self.settings),
+            slot: self.fanout.subscribe(),
+            inbound: self.inbound.add_peer(peer.clone(), generation),
+            orders: orders_out,
+            reporter: Reporter {
+                peer: peer.clone(),
+                generation,
+                events: self.events.clone(),
+            },
+            counters: Arc::clone(&counters),
+        }));
+        Session {
+            orders,
+            counters,
+            task,
+            closing: false,
+        }
+    }
+
+    /// What each connection that is not being closed has carried.
+    pub fn health(&self) -> Vec<PeerHealth> {
+        self.sessions
+            .iter()
+            .filter(|(_, session)| !session.closing && !session.task.is_finished())
+            .map(|((peer, generation), session)| session.counters.health(peer.clone(), *generation))
+            .collect()
+    }
+
+    /// Closes every connection and waits for it, within 1.5 s altogether.
+    pub async fn shutdown(&mut self) {
+        let deadline = Instant::now() + SHUTDOWN_LIMIT;
+        let sessions = std::mem::take(&mut self.sessions);
+        let tasks: Vec<_> = sessions
+            .into_iter()
+            // A session without a way to get orders closes.
+            .map(|(key, session)| (key, session.task))
+            .collect();
+        for ((peer, _), task) in tasks {
+            if timeout_at(deadline, task).await.is_err() {
+                log::warn!(peer = peer.as_str(); "a connection is not closed yet at the end");
+            }
+        }
+    }
+}

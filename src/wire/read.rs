@@ -207,15 +207,16 @@ fn words(payload: &Value) -> String {
     shortened(first, SENTENCE_CHARS).unwrap_or_else(|| NO_WORDS.to_owned())
 }
 
-/// A text for people: the first line that says something, without control characters, cut to `limit` characters. The
-/// first line only, because a server may quote a session description in its complaint.
+/// A text for people: the first line that says something, without control characters, cut to `limit` characters.
+/// Everything from `v=0` on goes, because a server may quote a session description in its complaint.
 fn shortened(value: &Value, limit: usize) -> Option<String> {
     let line = value
         .as_str()?
         .lines()
         .map(str::trim)
         .find(|line| !line.is_empty())?;
-    let text: String = line
+    let said = line.split("v=0").next().unwrap_or_default();
+    let text: String = said
         .chars()
         .filter(|character| !character.is_control())
         .take(limit)
@@ -550,6 +551,8 @@ mod tests {
             panic!("not read");
         };
         assert_eq!(message, "bad offer");
+        let quoted = json!({"message": r#"bad offer {"sdp":"v=0\r\na=ice-pwd:secret"}"#});
+        assert_eq!(words(&quoted), r#"bad offer {"sdp":""#);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { extname, join as joinPath, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Server } from 'socket.io';
@@ -53,6 +54,11 @@ const DEFAULTS = {
   pingTimeout: 60_000,
   // Refuse every connection in the middleware with this message (CONNECT_ERROR).
   refuse: '',
+  // Every token is wrong to the sockets, though REST takes it.
+  refuseTokens: false,
+  // PEM files: serve https.
+  tlsCert: '',
+  tlsKey: '',
   // Print every event that arrives, to stderr.
   verbose: false,
   // As a program: end when standard input ends, so that no test leaves a server behind.
@@ -135,12 +141,15 @@ class Gateway {
   // ---- life ---------------------------------------------------------------------------------
 
   async listen(port) {
-    this.http = createServer((request, response) => {
+    const { tlsCert, tlsKey } = this.options;
+    const tls = tlsCert && { cert: await readFile(tlsCert), key: await readFile(tlsKey) };
+    const onRequest = (request, response) => {
       this.serve(request, response).catch((error) => {
         if (!response.headersSent) response.writeHead(500, { 'content-type': 'application/json' });
         response.end(JSON.stringify({ statusCode: 500, message: String(error?.message ?? error) }));
       });
-    });
+    };
+    this.http = tls ? createSecureServer(tls, onRequest) : createServer(onRequest);
     this.raw = new Set();
     this.http.on('connection', (raw) => {
       this.raw.add(raw);
@@ -163,7 +172,7 @@ class Gateway {
       this.http.listen(port, this.options.host, resolve);
     });
     this.port = this.http.address().port;
-    this.url = `http://${this.options.host}:${this.port}`;
+    this.url = `${tls ? 'https' : 'http'}://${this.options.host}:${this.port}`;
   }
 
   async stop() {
@@ -300,7 +309,7 @@ class Gateway {
   handleConnection(socket) {
     const { query, auth, headers } = socket.handshake;
     const token = pick(auth, 'token') ?? pick(query, 'token') ?? /^Bearer (.+)$/.exec(headers.authorization ?? '')?.[1];
-    const owner = token && this.verify(token);
+    const owner = token && !this.options.refuseTokens && this.verify(token);
     const user = pick(query, 'userId') ?? pick(auth, 'userId') ?? owner;
     this.connections.push({
       at: Date.now(),
@@ -309,7 +318,7 @@ class Gateway {
       transport: socket.conn.transport.name,
       query: { ...query, token: query.token && '...' },
       auth: { ...auth, token: auth?.token && '...' },
-      tokenValid: token ? Boolean(owner) : undefined,
+      tokenValid: token ? Boolean(owner) : null,
       open: true,
     });
     const connection = this.connections.at(-1);
@@ -616,11 +625,11 @@ class Gateway {
     return sockets.length;
   }
 
-  // Any event to a user's sockets (of the mapping alone with `mapped`).
-  send({ user, event, payload, args, mapped }) {
+  // Any event to a user's sockets (of the mapping alone with `mapped`), once or many times.
+  send({ user, event, payload, args, mapped, times = 1 }) {
     const list = args ?? (payload === undefined ? [] : [payload]);
     const sockets = this.socketsOf({ user }).filter((socket) => !mapped || this.mapping.get(user) === socket.id);
-    for (const socket of sockets) socket.emit(event, ...list);
+    for (let i = 0; i < times; i += 1) for (const socket of sockets) socket.emit(event, ...list);
     return sockets.length;
   }
 

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The slow rest: documentation, licences and advisories, long browser scenarios.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/steps.sh
+
+licences() {
+  if ! cargo deny --version >/dev/null 2>&1; then
+    echo "installing cargo-deny (some minutes, once)"
+    cargo install cargo-deny --locked --quiet
+  fi
+  cargo deny --locked check licenses bans sources
+  # The advisory database comes from the network; where that is closed the rest still counts.
+  if cargo deny --locked fetch db; then
+    cargo deny --locked check advisories
+  else
+    echo "NOTE: advisories were not checked, their database cannot be fetched from here"
+  fi
+}
+
+step "documentation" make --no-print-directory doc
+step "licences, sources" licences

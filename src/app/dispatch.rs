@@ -1,0 +1,105 @@
+//! Carries out what the room orders: one exhaustive match that never blocks and never decides.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, oneshot};
+
+use crate::config::Settings;
+use crate::devices::Panel;
+use crate::events::EventSender;
+use crate::host::{self, Store};
+use crate::media::capture::VideoOut;
+use crate::media::inbound::Inbound;
+use crate::media::microphone::AudioOut;
+use crate::room::{DeniedReason, Effect, RequestId, RoomEvent, Stage};
+use crate::rtc::Peers;
+use crate::socketio;
+
+use super::run::signaling_access;
+
+/// Everything that takes orders.
+pub(super) struct Shells {
+    pub(super) settings: Arc<Settings>,
+    pub(super) signaling: socketio::Client,
+    pub(super) peers: Peers,
+    pub(super) video: VideoOut,
+    pub(super) audio: AudioOut,
+    pub(super) inbound: Inbound,
+    pub(super) store: Store,
+    pub(super) panel: Box<dyn Panel>,
+    pub(super) events: EventSender,
+    pub(super) watchers: broadcast::Sender<RoomEvent>,
+    pub(super) control_beats: Arc<std::sync::atomic::AtomicU64>,
+    pub(super) replies: HashMap<RequestId, oneshot::Sender<Result<(), DeniedReason>>>,
+}
+
+impl Shells {
+    /// Carries out one order.
+    pub(super) fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::OpenSignaling { session } => {
+                // Secrets are read at each attempt, so that a renewed credential needs no restart.
+                let access = signaling_access(&self.settings);
+                self.signaling.open(session, access);
+            }
+            Effect::Send { session, message } => self.signaling.send(session, message),
+            Effect::CloseSignaling { session, leave } => self.signaling.close(session, leave),
+            Effect::Peer {
+                peer,
+                generation,
+                order,
+            } => {
+                self.peers.order(peer, generation, order);
+            }
+            Effect::SetMicrophone { muted } => self.audio.set_muted(muted),
+            Effect::SetCamera { off } => self.video.set_off(off),
+            Effect::OrderKeyframe => self.video.order_keyframe(),
+            Effect::PersistState { state, sync } => self.store.write(state, sync, &self.events),
+            Effect::SetLed { led, pattern } => self.panel.set_led(led, pattern),
+            Effect::Notify(notice) => host::log_notice(&notice),
+            // Nobody watching is fine.
+            Effect::Publish(event) => drop(self.watchers.send(event)),
+            Effect::Reply { request, result } => {
+                if let Some(reply) = self.replies.remove(&request) {
+                    // The client may be gone by now.
+                    let _ = reply.send(result);
+                }
+            }
+            Effect::ReportReady => host::report_ready(),
+            Effect::ReportStatus(status) => host::report_status(&status),
+            Effect::FeedWatchdog => host::feed_watchdog(),
+            // The driver ends the loop before it comes here.
+            Effect::Exit => {}
+        }
+    }
+
+    /// Remembers whom to answer.
+    pub(super) fn expect_reply(
+        &mut self,
+        request: RequestId,
+        reply: oneshot::Sender<Result<(), DeniedReason>>,
+    ) {
+        self.replies.insert(request, reply);
+    }
+
+    /// Tells the service manager that the end has begun.
+    pub(super) fn announce_stop(&self) {
+        host::report_stopping();
+    }
+
+    /// How far each standing loop has counted.
+    pub(super) fn count_beats(&self) -> Vec<(Stage, u64)> {
+        vec![
+            (Stage::Video, self.video.beats()),
+            (Stage::Microphone, self.audio.beats()),
+            (Stage::Speaker, self.inbound.beats()),
+            (Stage::Signaling, self.signaling.beats()),
+            (
+                Stage::Control,
+                self.control_beats
+                    .load(std::sync::atomic::Ordering::Relaxed),
+            ),
+        ]
+    }
+}

@@ -1,0 +1,131 @@
+//! The one task that owns the room: one event in, drain every effect, arm one timer, wait again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::clock::monotonic;
+use crate::control::ControlRequest;
+use crate::room::{Effect, Event, RequestId, Room, RoomSnapshot};
+
+use super::dispatch::Shells;
+use super::health::{self, HealthRequest};
+
+/// A stop takes at most this long from the signal to the end of the process (systemd's patience is longer).
+const STOP_LIMIT: Duration = Duration::from_millis(1500);
+
+/// Owns the room and everything it gives orders to.
+pub(super) struct Driver {
+    room: Room,
+    shells: Shells,
+    events: mpsc::Receiver<Event>,
+    requests: mpsc::Receiver<ControlRequest>,
+    health_requests: mpsc::Receiver<HealthRequest>,
+    snapshots: watch::Sender<Arc<RoomSnapshot>>,
+    next_request: u64,
+    beats: Interval,
+    stop_by: Option<Instant>,
+}
+
+impl Driver {
+    /// `beat_interval`: how often the standing loops' progress is counted, a quarter of the watchdog's interval.
+    pub(super) fn new(
+        room: Room,
+        shells: Shells,
+        events: mpsc::Receiver<Event>,
+        requests: mpsc::Receiver<ControlRequest>,
+        health_requests: mpsc::Receiver<HealthRequest>,
+        snapshots: watch::Sender<Arc<RoomSnapshot>>,
+        beat_interval: Duration,
+    ) -> Self {
+        let mut beats = tokio::time::interval(beat_interval);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            room,
+            shells,
+            events,
+            requests,
+            health_requests,
+            snapshots,
+            next_request: 0,
+            beats,
+            stop_by: None,
+        }
+    }
+
+    /// Runs until the room orders `Exit`, or until a stop has taken too long; then hands the shells back
+    /// so that they can be shut down.
+    pub(super) async fn run(mut self) -> Shells {
+        loop {
+            let timer = self.room.poll_timeout();
+            let now = monotonic();
+            let wait = timer.map_or(Duration::from_secs(3600), |(at, _)| at.since(now));
+            let stop_by = self
+                .stop_by
+                .unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            tokio::select! {
+                // Facts first: a stop or a press must not wait behind a busy timer.
+                biased;
+                Some(event) = self.events.recv() => self.handle(event),
+                Some(request) = self.requests.recv() => self.accept(request),
+                // Whoever asked may have gone.
+                Some(reply) = self.health_requests.recv() => drop(reply.send(health::collect(&self.shells))),
+                _ = tokio::time::sleep(wait) => self.room.handle_timeout(monotonic()),
+                _ = self.beats.tick() => {
+                    let counts = self.shells.count_beats();
+                    self.handle(Event::BeatsCounted(counts));
+                }
+                _ = tokio::time::sleep_until(stop_by) => {
+                    log::warn!("stopping took longer than {STOP_LIMIT:?}; ending without the rest");
+                    return self.shells;
+                }
+            }
+            while let Some(effect) = self.room.poll_effect() {
+                if effect == Effect::Exit {
+                    return self.shells;
+                }
+                self.shells.apply(effect);
+            }
+            self.publish_snapshot();
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        if event == Event::StopRequested && self.stop_by.is_none() {
+            self.stop_by = Some(Instant::now() + STOP_LIMIT);
+            self.shells.announce_stop();
+        }
+        self.room.handle_event(event, monotonic());
+    }
+
+    fn accept(&mut self, request: ControlRequest) {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.shells.expect_reply(id, request.reply);
+        self.room.handle_event(
+            Event::CommandReceived {
+                request: id,
+                command: request.command,
+                source: request.source,
+            },
+            monotonic(),
+        );
+    }
+
+    fn publish_snapshot(&self) {
+        let snapshot = self.room.snapshot();
+        let current = Arc::clone(&self.snapshots.borrow());
+        if current.generation == snapshot.generation {
+            return;
+        }
+        // Who has left the meeting is no longer shown: the picture goes with the member, not with a connection.
+        for left in &current.peers {
+            if !snapshot.peers.iter().any(|peer| peer.user == left.user) {
+                self.shells.inbound.remove_peer(&left.user);
+            }
+        }
+        self.snapshots.send_replace(Arc::new(snapshot));
+    }
+}

@@ -1,0 +1,227 @@
+//! The effective settings as TOML.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Value;
+
+use super::settings::{
+    CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend, PanelLine,
+    Settings, SpeakerDevice, VideoDevice,
+};
+use crate::room::FirstStart;
+
+impl Settings {
+    /// The effective settings as TOML, in the order of the documentation, which [`super::parse`] reads as the same
+    /// settings. Secrets are only the names of their files, so nothing in it is one.
+    pub fn show(&self) -> String {
+        let mut page = Page(String::new());
+
+        page.section("[box]");
+        page.key("name", self.name.as_str());
+        page.option("id", self.id.as_deref());
+        page.option("state_dir", self.state_dir.as_deref().map(of_path));
+        page.key(
+            "first_start",
+            match self.first_start {
+                FirstStart::Open => "open",
+                FirstStart::Muted => "muted",
+            },
+        );
+
+        if let Some(signaling) = &self.signaling {
+            page.section("[signaling]");
+            page.key("url", signaling.url.as_str());
+            page.key("api", signaling.api.as_str());
+            page.key("meeting", signaling.identity.meeting.as_str());
+            page.option("classroom", signaling.classroom.as_deref());
+            page.key("user", signaling.identity.user.as_str());
+            page.option("email", signaling.email.as_deref());
+            page.option("password_file", of_file(&signaling.password_file));
+            page.option("token_file", of_file(&signaling.token_file));
+            page.option("ca_file", of_file(&signaling.ca_file));
+        }
+
+        for server in &self.ice_servers {
+            page.section("[[ice_servers]]");
+            page.key("urls", server.urls.clone());
+            page.option("username", server.username.as_deref());
+            page.option("credential_file", of_file(&server.credential_file));
+            page.option("secret_file", of_file(&server.secret_file));
+        }
+        page.section("[ice]");
+        page.key("relay_only", self.relay_only);
+
+        for (section, video) in [("[camera]", &self.camera), ("[screen]", &self.screen)] {
+            page.section(section);
+            page.key("device", of_video(&video.device));
+            page.key("ppm", i64::from(video.ppm));
+        }
+        page.section("[microphone]");
+        page.key("device", of_microphone(&self.microphone.device));
+        page.key("ppm", i64::from(self.microphone.ppm));
+        page.section("[speaker]");
+        page.key("device", of_speaker(&self.speaker.device));
+        page.key("ppm", i64::from(self.speaker.ppm));
+        page.section("[display]");
+        page.key(
+            "device",
+            match self.display {
+                DisplayDevice::None => "none",
+                DisplayDevice::SimPng => "sim:png",
+            },
+        );
+
+        page.section("[video]");
+        page.key("width", i64::from(self.video.width));
+        page.key("height", i64::from(self.video.height));
+        page.key("frame_rate", i64::from(self.video.frame_rate));
+        page.key("bitrate", i64::from(self.video.bitrate.0));
+        page.section("[audio]");
+        page.key("bitrate", i64::from(self.audio.bitrate.0));
+
+        page.section("[panel]");
+        page.key(
+            "backend",
+            match self.panel.backend {
+                PanelBackend::None => "none",
+                PanelBackend::SimVirtual => "sim:virtual",
+                PanelBackend::Rppal => "rppal",
+                PanelBackend::Chardev => "chardev",
+                PanelBackend::Kernel => "kernel",
+            },
+        );
+        let buttons = ["mic", "camera", "share"].iter().zip(&self.panel.buttons);
+        for (name, line) in buttons {
+            page.line(&format!("[panel.buttons.{name}]"), line.as_ref());
+        }
+        for (name, line) in ["mic", "camera", "status"].iter().zip(&self.panel.leds) {
+            page.line(&format!("[panel.leds.{name}]"), line.as_ref());
+        }
+
+        page.section("[recovery]");
+        page.key("suspicion_ms", millis(self.recovery.suspicion));
+        page.key("restart_ms", millis(self.recovery.restart));
+        let delays = self.recovery.recreate.iter();
+        page.key(
+            "recreate_ms",
+            delays.map(|delay| millis(*delay)).collect::<Vec<_>>(),
+        );
+        page.key("attempts", self.recovery.recreate.len() as i64);
+        page.key("slow_interval_ms", millis(self.recovery.slow_interval));
+
+        page.section("[control]");
+        page.option("socket", self.control.socket.as_deref().map(of_path));
+        page.option("http", self.control.http.as_deref());
+
+        page.section("[hub]");
+        page.option("listen", self.hub.listen.map(|address| address.to_string()));
+        page.key(
+            "tls",
+            match &self.hub.tls {
+                HubTls::Off => "off",
+                HubTls::SelfSigned => "self-signed",
+                HubTls::File(file) => file.name.as_str(),
+            },
+        );
+        page.key(
+            "access",
+            match self.hub.access {
+                HubAccess::Token => "token",
+                HubAccess::Open => "open",
+            },
+        );
+        page.section("[hub.limits]");
+        let limits = self.hub.limits;
+        page.key("members", i64::from(limits.members));
+        page.key("connections", i64::from(limits.connections));
+        page.key("payload_bytes", i64::from(limits.payload_bytes));
+        page.key("messages_per_second", i64::from(limits.messages_per_second));
+
+        if let Some(remote) = &self.remote {
+            page.section("[remote]");
+            page.key("url", remote.url.as_str());
+            page.key("key", remote.key.as_str());
+            page.key("interval_ms", millis(remote.interval));
+            page.key("probation_ms", millis(remote.probation));
+        }
+        page.0
+    }
+}
+
+/// The text as it grows.
+struct Page(String);
+
+impl Page {
+    fn section(&mut self, header: &str) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.0.push_str(header);
+        self.0.push('\n');
+    }
+
+    fn key(&mut self, key: &str, value: impl Into<Value>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{key} = {}", value.into());
+    }
+
+    fn option(&mut self, key: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.key(key, value);
+        }
+    }
+
+    fn line(&mut self, header: &str, line: Option<&PanelLine>) {
+        if let Some(line) = line {
+            self.section(header);
+            self.option("chip", line.chip.as_deref());
+            self.key("line", line.line.as_str());
+            self.key("active_low", line.active_low);
+            self.option("bias", line.bias.as_deref());
+        }
+    }
+}
+
+fn of_path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn of_file(file: &Option<CredentialRef>) -> Option<&str> {
+    file.as_ref().map(|file| file.name.as_str())
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn of_video(device: &VideoDevice) -> String {
+    match device {
+        VideoDevice::None => "none".to_owned(),
+        VideoDevice::V4l2(name) => name.clone(),
+        VideoDevice::SimTestcard => "sim:testcard".to_owned(),
+        VideoDevice::SimSlides => "sim:slides".to_owned(),
+        VideoDevice::SimFile(path) => format!("sim:file:{}", path.display()),
+    }
+}
+
+fn of_microphone(device: &MicrophoneDevice) -> String {
+    match device {
+        MicrophoneDevice::None => "none".to_owned(),
+        MicrophoneDevice::Alsa(name) => name.clone(),
+        MicrophoneDevice::SimTone(hz) => format!("sim:tone:{hz}"),
+        MicrophoneDevice::SimSpeech => "sim:speech".to_owned(),
+        MicrophoneDevice::SimSilence => "sim:silence".to_owned(),
+        MicrophoneDevice::SimFile(path) => format!("sim:file:{}", path.display()),
+    }
+}
+
+fn of_speaker(device: &SpeakerDevice) -> String {
+    match device {
+        SpeakerDevice::None => "none".to_owned(),
+        SpeakerDevice::Alsa(name) => name.clone(),
+        SpeakerDevice::SimMeter => "sim:meter".to_owned(),
+        SpeakerDevice::SimWav(path) => format!("sim:wav:{}", path.display()),
+    }
+}

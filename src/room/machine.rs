@@ -1,0 +1,908 @@
+//! `Room`: routes events to the parts, gathers their effects, checks invariants.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::backoff::Rng;
+use super::effect::Effect;
+use super::event::{Command, DeniedReason, Event, PeerEvent, Source, Stage};
+use super::gesture::Gestures;
+use super::indicator::{Indicator, Lights, View};
+use super::liveness::Liveness;
+use super::media::{Kind, Media};
+use super::message::ServerMessage;
+use super::notice::Level;
+use super::outbox::Outbox;
+use super::peer::Context;
+use super::roster::Roster;
+use super::settings::RoomSettings;
+use super::signaling::Signaling;
+use super::snapshot::{PeerPhase, RoomSnapshot, SignalingState};
+use super::types::{Button, Color, ConnectionState, Generation, PeerId, SessionId, Timestamp};
+
+/// Readiness is reported once the pipelines have confirmed, and then at the latest; never waiting for the network.
+const READY_BY: Duration = Duration::from_secs(3);
+/// How long `huddlectl identify` shows.
+const IDENTIFY_FOR: Duration = Duration::from_secs(10);
+/// Closing may take this long at the end.
+const STOP_WAIT: Duration = Duration::from_secs(1);
+/// Members' signaling that arrives before `meeting:joined` waits for it; more than this is dropped.
+const HELD: usize = 256;
+
+/// ```text
+///   New ── Started ──> Running ── StopRequested ──> Stopping ── all closed, or 1 s ──> Stopped
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    New,
+    Running,
+    Stopping { until: Timestamp },
+    Stopped,
+}
+
+/// The brain of the box: see the module's contract and law.
+#[derive(Clone, Debug)]
+pub struct Room {
+    settings: RoomSettings,
+    life: Life,
+    rng: Rng,
+    out: Outbox,
+    signaling: Signaling,
+    roster: Roster,
+    media: Media,
+    gestures: Gestures,
+    indicator: Indicator,
+    liveness: Liveness,
+    /// Members' signaling that overtook `meeting:joined`.
+    held: VecDeque<ServerMessage>,
+    /// The server was reached, or refused us, or was found away.
+    met_server: bool,
+    ready_by: Option<Timestamp>,
+    identify_until: Option<Timestamp>,
+    status: String,
+    snapshot: RoomSnapshot,
+}
+
+impl Room {
+    /// A room that has not started: nothing is ordered before [`Event::Started`]. `seed` is for jitter alone.
+    pub fn new(settings: RoomSettings, seed: u64, now: Timestamp) -> Room {
+        let signaling = Signaling::new(settings.identity.is_some(), now);
+        let lights = Lights::from_view(&View {
+            identify: false,
+            starting: true,
+            in_meeting: false,
+            muted: None,
+            camera_off: None,
+            camera_lost: false,
+            failed: false,
+            reconnecting: false,
+            connected_peers: 0,
+        });
+        let snapshot = RoomSnapshot {
+            generation: 0,
+            sim: settings.sim,
+            signaling: signaling.shown(),
+            signaling_since: now,
+            banner: None,
+            connected_peers: 0,
+            microphone_muted: true,
+            microphone_confirmed: None,
+            microphone_forced: false,
+            camera_off: true,
+            camera_confirmed: None,
+            camera_forced: false,
+            camera_lost: false,
+            sharing: false,
+            screen_forced: false,
+            led_mic: lights.mic,
+            led_camera: lights.camera,
+            led_status: lights.status,
+            peers: Vec::new(),
+        };
+        Room {
+            settings,
+            life: Life::New,
+            rng: Rng::new(seed),
+            out: Outbox::default(),
+            signaling,
+            roster: Roster::default(),
+            media: Media::new(),
+            gestures: Gestures::default(),
+            indicator: Indicator::default(),
+            liveness: Liveness::default(),
+            held: VecDeque::new(),
+            met_server: false,
+            ready_by: None,
+            identify_until: None,
+            status: String::new(),
+            snapshot,
+        }
+    }
+
+    /// Takes a fact, in every state.
+    pub fn handle_event(&mut self, event: Event, now: Timestamp) {
+        match self.life {
+            Life::New | Life::Running => self.on_event(event, now),
+            Life::Stopping { .. } | Life::Stopped => self.on_event_at_the_end(event),
+        }
+        self.settle(now);
+    }
+
+    /// The deadline of [`Room::poll_timeout`] has passed. Afterwards the next one is strictly later.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        if let Life::Stopping { until } = self.life {
+            if until <= now {
+                self.exit();
+            }
+        } else {
+            let was_joined = self.signaling.is_joined();
+            self.signaling
+                .handle_timeout(&mut self.rng, &mut self.out, now);
+            self.after_signaling(was_joined, now);
+            self.media.handle_timeout(&mut self.out, now);
+            if self.ready_by.is_some_and(|at| at <= now) {
+                self.ready_by = None;
+                self.out.push(Effect::ReportReady);
+            }
+            if self.identify_until.is_some_and(|at| at <= now) {
+                self.identify_until = None;
+            }
+        }
+        self.settle(now);
+        debug_assert!(
+            self.poll_timeout().is_none_or(|(at, _)| at > now),
+            "the next deadline is strictly later than {now:?}: {:?}",
+            self.poll_timeout()
+        );
+    }
+
+    /// The next order; the shells see them in this sequence.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.out.take()
+    }
+
+    /// When [`Room::handle_timeout`] is due, and for what.
+    pub fn poll_timeout(&self) -> Option<(Timestamp, &'static str)> {
+        let own: Vec<(Timestamp, &'static str)> = match self.life {
+            Life::New | Life::Stopped => return None,
+            Life::Stopping { until } => return Some((until, "stopping took too long")),
+            Life::Running => [
+                self.ready_by.map(|at| (at, "pipelines unconfirmed")),
+                self.identify_until.map(|at| (at, "identify over")),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        };
+        own.into_iter()
+            .chain(self.signaling.deadlines())
+            .chain(self.media.deadlines())
+            .chain(self.roster.deadlines(self.out.is_joined()))
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// What readers may know; its `generation` counts the changes.
+    pub fn snapshot(&self) -> RoomSnapshot {
+        self.snapshot.clone()
+    }
+
+    // ---- events
+
+    fn on_event(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Started { persisted } => {
+                if self.life == Life::New {
+                    self.life = Life::Running;
+                    self.ready_by = Some(now + READY_BY);
+                    self.media
+                        .start(&persisted, &self.settings, &mut self.out, now);
+                    self.signaling.open(&mut self.out, now);
+                }
+            }
+            Event::StopRequested => self.stop(now),
+            Event::SettingsChanged(settings) => self.on_settings(*settings, now),
+            Event::SignalingOpened { session } => {
+                self.met_server = true;
+                self.signaling.on_opened(session, &mut self.out, now);
+                self.roster.on_session_begun();
+            }
+            Event::SignalingClosed { session, failure } => {
+                self.met_server = true;
+                let was_joined = self.signaling.is_joined();
+                self.signaling
+                    .on_closed(session, &failure, &mut self.rng, &mut self.out, now);
+                self.after_signaling(was_joined, now);
+            }
+            Event::MessageReceived { session, message } => self.on_message(session, message, now),
+            Event::ActivitySeen { session } => {
+                self.signaling.on_activity(session, now);
+            }
+            Event::Peer {
+                peer,
+                generation,
+                event,
+            } => self.on_peer(&peer, generation, event, now),
+            Event::MicrophoneConfirmed { muted } => {
+                self.media
+                    .on_confirmed(Kind::Microphone, muted, &mut self.out, now);
+            }
+            Event::MicrophoneLost(lost) => self.out.notify(
+                if lost { Level::Warn } else { Level::Info },
+                if lost {
+                    "the microphone is gone; silence is sent until it is back"
+                } else {
+                    "the microphone is back"
+                },
+            ),
+            Event::CameraConfirmed { off } => {
+                if self.settings.has_camera {
+                    self.media
+                        .on_confirmed(Kind::Camera, off, &mut self.out, now);
+                }
+            }
+            Event::CameraLost(lost) => {
+                self.media.camera_lost = lost && self.settings.has_camera;
+                self.out.notify(
+                    if lost { Level::Warn } else { Level::Info },
+                    if lost {
+                        "the camera is gone; opening it again is tried"
+                    } else {
+                        "the camera is back"
+                    },
+                );
+            }
+            Event::StatePersisted { state: _, error } => {
+                self.media.on_persisted(error.as_ref(), &mut self.out, now);
+            }
+            Event::ButtonEdge {
+                button,
+                pressed,
+                at,
+            } => {
+                if self.gestures.on_edge(button, pressed, at) && self.life == Life::Running {
+                    self.on_press(button, now);
+                }
+            }
+            Event::CommandReceived {
+                request,
+                command,
+                source,
+            } => {
+                let result = self.on_command(command, &source, now);
+                self.out.push(Effect::Reply { request, result });
+            }
+            Event::BeatsCounted(counts) => self.on_beats(&counts, now),
+        }
+    }
+
+    /// Only the end itself matters now.
+    fn on_event_at_the_end(&mut self, event: Event) {
+        if let Event::Peer {
+            generation,
+            event: PeerEvent::Closed,
+            ..
+        } = &event
+        {
+            self.out.on_closed(*generation);
+            if !self.out.is_closing() {
+                self.exit();
+            }
+        } else if let Event::CommandReceived { request, .. } = event {
+            self.out.push(Effect::Reply {
+                request,
+                result: Err(DeniedReason::Stopping),
+            });
+        } else if let Event::BeatsCounted(_) = event {
+            // Stopping is progress; its own deadline ends it.
+            self.out.push(Effect::FeedWatchdog);
+        }
+    }
+
+    fn on_beats(&mut self, counts: &[(Stage, u64)], now: Timestamp) {
+        let verdict = self.liveness.on_counts(counts, now);
+        for stage in verdict.stalled {
+            self.out.notify(
+                Level::Error,
+                format!(
+                    "{} has stalled; the watchdog is not fed until it goes on",
+                    stage.as_str()
+                ),
+            );
+        }
+        for stage in verdict.resumed {
+            self.out
+                .notify(Level::Info, format!("{} goes on", stage.as_str()));
+        }
+        if verdict.feed {
+            self.out.push(Effect::FeedWatchdog);
+        }
+    }
+
+    fn on_press(&mut self, button: Button, now: Timestamp) {
+        match button {
+            Button::Mic => {
+                self.media
+                    .on_press(Kind::Microphone, &self.settings, &mut self.out, now);
+            }
+            Button::Camera => {
+                self.media
+                    .on_press(Kind::Camera, &self.settings, &mut self.out, now);
+            }
+            Button::Share => {
+                let reason = self.share_denial();
+                self.out.notify(
+                    Level::Info,
+                    format!("the share button was pressed, but {}", reason.as_str()),
+                );
+            }
+        }
+    }
+
+    /// Nothing is pretended: until screen sharing exists, every wish for it is denied.
+    fn share_denial(&self) -> DeniedReason {
+        if self.settings.has_screen {
+            DeniedReason::ScreenShareUnsupported
+        } else {
+            DeniedReason::NoScreenSource
+        }
+    }
+
+    fn on_command(
+        &mut self,
+        command: Command,
+        source: &Source,
+        now: Timestamp,
+    ) -> Result<(), DeniedReason> {
+        match command {
+            Command::Mute => {
+                self.media
+                    .close(Kind::Microphone, source, &self.settings, &mut self.out, now)
+            }
+            Command::CameraOff => {
+                self.media
+                    .close(Kind::Camera, source, &self.settings, &mut self.out, now);
+            }
+            Command::ShareOn => return Err(self.share_denial()),
+            // Nothing is shared, so that is done.
+            Command::ShareOff => {}
+            Command::Press(button) => {
+                if !self.settings.panel_simulated {
+                    return Err(DeniedReason::PanelNotSimulated);
+                }
+                if button == Button::Share {
+                    return Err(self.share_denial());
+                }
+                self.on_press(button, now);
+            }
+            Command::Join => {
+                if self.settings.identity.is_none() {
+                    return Err(DeniedReason::Unconfigured);
+                }
+                if self.life == Life::Running {
+                    self.signaling.open(&mut self.out, now);
+                }
+            }
+            Command::Leave => {
+                if self.settings.identity.is_none() {
+                    return Err(DeniedReason::Unconfigured);
+                }
+                self.leave(None, now);
+            }
+            Command::Identify => self.identify_until = Some(now + IDENTIFY_FOR),
+        }
+        Ok(())
+    }
+
+    fn on_settings(&mut self, settings: RoomSettings, now: Timestamp) {
+        let old = std::mem::replace(&mut self.settings, settings);
+        if self.life != Life::Running {
+            if self.signaling.is_idle() {
+                self.signaling
+                    .set_configured(self.settings.identity.is_some(), now);
+            }
+            return;
+        }
+        let elsewhere = old.identity != self.settings.identity || old.place != self.settings.place;
+        let stays_away = self.signaling.is_idle() && old.identity.is_some();
+        if elsewhere {
+            // Leaving comes before joining anew, and closing before both.
+            if old.place != self.settings.place {
+                self.media
+                    .on_place_changed(&self.settings, &mut self.out, now);
+            }
+            self.leave_as(&old, None, now);
+            self.signaling
+                .set_configured(self.settings.identity.is_some(), now);
+        }
+        if old.has_camera != self.settings.has_camera {
+            self.media
+                .on_camera_configured(&self.settings, &mut self.out, now);
+        }
+        if elsewhere && !stays_away {
+            self.signaling.open(&mut self.out, now);
+        }
+    }
+
+    fn on_peer(&mut self, id: &PeerId, generation: Generation, event: PeerEvent, now: Timestamp) {
+        if event == PeerEvent::Closed {
+            self.out.on_closed(generation);
+        }
+        if event == PeerEvent::KeyframeRequested && self.roster.is_live(id, generation) {
+            self.media.on_keyframe_requested(&mut self.out, now);
+        }
+        self.with_peers(now, |roster, cx| {
+            roster.on_report(id, generation, event, cx, now);
+        });
+    }
+
+    // ---- messages
+
+    fn own_id(&self) -> Option<PeerId> {
+        self.settings
+            .identity
+            .as_ref()
+            .map(|identity| identity.user.clone())
+    }
+
+    fn on_message(&mut self, session: SessionId, message: ServerMessage, now: Timestamp) {
+        let Some(own) = self.own_id() else {
+            return;
+        };
+        if !self.signaling.on_activity(session, now) {
+            return;
+        }
+        match message {
+            ServerMessage::Joined { user: _ } => {
+                if self.signaling.on_joined(&mut self.rng, &mut self.out, now) {
+                    self.on_joined(now);
+                }
+            }
+            ServerMessage::Participants(rows) => {
+                self.with_peers(now, |roster, cx| roster.on_participants(&rows, cx, now));
+            }
+            ServerMessage::UserJoined(row) => {
+                self.with_peers(now, |roster, cx| roster.on_named(&row, cx, now));
+            }
+            ServerMessage::UserLeft { user } => {
+                if user == own {
+                    let was_joined = self.signaling.is_joined();
+                    self.signaling
+                        .on_own_left(&mut self.rng, &mut self.out, now);
+                    self.after_signaling(was_joined, now);
+                } else {
+                    self.with_peers(now, |roster, cx| roster.on_left(&user, cx, now));
+                }
+            }
+            ServerMessage::ServerError { message } | ServerMessage::Exception { message } => {
+                let was_joined = self.signaling.is_joined();
+                self.signaling
+                    .on_server_error(&message, &mut self.rng, &mut self.out, now);
+                self.after_signaling(was_joined, now);
+            }
+            ServerMessage::PeerReady { .. }
+            | ServerMessage::Offer { .. }
+            | ServerMessage::Answer { .. }
+            | ServerMessage::Candidate { .. } => {
+                if self.signaling.is_joined() {
+                    self.on_peer_signaling(message, &own, now);
+                } else if self.signaling.is_joining() && self.held.len() < HELD {
+                    self.held.push_back(message);
+                }
+            }
+            ServerMessage::Undeliverable { target, message } => {
+                // Members come and go; the waits for answers deal with it.
+                self.out.notify_about(
+                    &target,
+                    Level::Debug,
+                    format!("the server could not deliver: {message}"),
+                );
+            }
+            ServerMessage::UserMuted { user, muted } => {
+                self.on_state(&user, &own, Some(muted), None, None, now);
+            }
+            ServerMessage::UserVideoOff { user, video_off } => {
+                self.on_state(&user, &own, None, Some(video_off), None, now);
+            }
+            ServerMessage::UserScreenShare { user, sharing } => {
+                self.on_state(&user, &own, None, None, Some(sharing), now);
+            }
+            ServerMessage::ParticipantStateUpdated {
+                user,
+                muted,
+                video_off,
+                sharing,
+            } => self.on_state(&user, &own, muted, video_off, sharing, now),
+            ServerMessage::Kicked { user, reason } => {
+                self.on_removed(
+                    &user,
+                    &own,
+                    "removed from the meeting by a host",
+                    reason,
+                    now,
+                );
+            }
+            ServerMessage::Blocked { user, reason } => {
+                self.on_removed(
+                    &user,
+                    &own,
+                    "blocked from the meeting by a host",
+                    reason,
+                    now,
+                );
+            }
+        }
+    }
+
+    /// `meeting:joined`: announce, then take up what overtook it, then call those nobody called.
+    fn on_joined(&mut self, now: Timestamp) {
+        self.with_peers(now, |roster, cx| roster.on_joined(cx, now));
+        self.media.on_joined(&mut self.out, now);
+        if let Some(own) = self.own_id() {
+            for message in std::mem::take(&mut self.held) {
+                self.on_peer_signaling(message, &own, now);
+            }
+        }
+        self.with_peers(now, |roster, cx| roster.plan(cx, now));
+    }
+
+    fn on_peer_signaling(&mut self, message: ServerMessage, own: &PeerId, now: Timestamp) {
+        let meeting = self
+            .settings
+            .identity
+            .as_ref()
+            .map(|identity| identity.meeting.clone());
+        let here = |room: &Option<String>| room.is_none() || *room == meeting;
+        // Judged before the match, so that every kind passes the same gate.
+        let (from, is_here) = match &message {
+            ServerMessage::PeerReady { user, .. } => (user.clone(), true),
+            ServerMessage::Offer { from, room, .. }
+            | ServerMessage::Answer { from, room, .. }
+            | ServerMessage::Candidate { from, room, .. } => (from.clone(), here(room)),
+            ServerMessage::Joined { .. }
+            | ServerMessage::Participants(_)
+            | ServerMessage::UserJoined(_)
+            | ServerMessage::UserLeft { .. }
+            | ServerMessage::ServerError { .. }
+            | ServerMessage::Exception { .. }
+            | ServerMessage::Undeliverable { .. }
+            | ServerMessage::UserMuted { .. }
+            | ServerMessage::UserVideoOff { .. }
+            | ServerMessage::UserScreenShare { .. }
+            | ServerMessage::ParticipantStateUpdated { .. }
+            | ServerMessage::Kicked { .. }
+            | ServerMessage::Blocked { .. } => return,
+        };
+        if from == *own || !is_here {
+            return;
+        }
+        let is_candidate = matches!(message, ServerMessage::Candidate { .. });
+        self.with_peers(now, |roster, cx| {
+            let Some(peer) = roster.member(&from) else {
+                if !is_candidate {
+                    roster.on_stranger(&from, cx, now);
+                }
+                return;
+            };
+            if let ServerMessage::PeerReady { dialect, .. } = message {
+                peer.on_ready(dialect, cx, now);
+            } else if let ServerMessage::Offer { sdp, dialect, .. } = message {
+                peer.on_offer(sdp, dialect, cx, now);
+            } else if let ServerMessage::Answer { sdp, dialect, .. } = message {
+                peer.on_answer(sdp, dialect, cx);
+            } else if let ServerMessage::Candidate { candidate, .. } = message {
+                peer.on_candidate(candidate, cx);
+            }
+        });
+    }
+
+    /// A media state: a hint about another member; about ourselves an echo or a host's order.
+    fn on_state(
+        &mut self,
+        user: &PeerId,
+        own: &PeerId,
+        muted: Option<bool>,
+        video_off: Option<bool>,
+        sharing: Option<bool>,
+        now: Timestamp,
+    ) {
+        if user != own {
+            if let Some(peer) = self.roster.member(user) {
+                peer.on_hints(muted, video_off, sharing);
+            }
+            return;
+        }
+        if let Some(closed) = muted {
+            self.media
+                .on_own_state(Kind::Microphone, closed, &self.settings, &mut self.out, now);
+        }
+        if let Some(closed) = video_off {
+            self.media
+                .on_own_state(Kind::Camera, closed, &self.settings, &mut self.out, now);
+        }
+        // Nothing is shared, so a host's stop-share finds nothing to stop and any echo is ours.
+    }
+
+    /// `user:kicked`, `user:blocked`. The server leaves our socket in the room; we go by ourselves and come back only on an
+    /// operator's order.
+    fn on_removed(
+        &mut self,
+        user: &PeerId,
+        own: &PeerId,
+        what: &str,
+        reason: Option<String>,
+        now: Timestamp,
+    ) {
+        if user != own {
+            self.with_peers(now, |roster, cx| roster.remove(user, cx, now));
+            return;
+        }
+        let text = match reason {
+            Some(reason) if !reason.is_empty() => format!("{what}: {reason}"),
+            Some(_) | None => what.to_owned(),
+        };
+        self.out.notify(
+            Level::Error,
+            format!("{text}; `huddlectl join` tries to come back"),
+        );
+        self.leave(Some(text), now);
+    }
+
+    // ---- leaving and stopping
+
+    fn leave(&mut self, reason: Option<String>, now: Timestamp) {
+        let settings = self.settings.clone();
+        self.leave_as(&settings, reason, now);
+    }
+
+    /// `settings` are those under which we joined.
+    fn leave_as(&mut self, settings: &RoomSettings, reason: Option<String>, now: Timestamp) {
+        if let Some(identity) = &settings.identity {
+            let mut cx = Context {
+                own: &identity.user,
+                recovery: &settings.recovery,
+                rng: &mut self.rng,
+                out: &mut self.out,
+            };
+            self.roster.remove_all(&mut cx, now);
+        }
+        self.signaling.leave(reason, &mut self.out, now);
+        self.media.on_left();
+        self.held.clear();
+    }
+
+    fn stop(&mut self, now: Timestamp) {
+        self.leave(None, now);
+        if self.out.is_closing() {
+            self.life = Life::Stopping {
+                until: now + STOP_WAIT,
+            };
+        } else {
+            self.exit();
+        }
+    }
+
+    fn exit(&mut self) {
+        if self.life != Life::Stopped {
+            self.life = Life::Stopped;
+            self.out.push(Effect::Exit);
+        }
+    }
+
+    // ---- gathering
+
+    fn with_peers(&mut self, _now: Timestamp, work: impl FnOnce(&mut Roster, &mut Context<'_>)) {
+        if let Some(identity) = &self.settings.identity {
+            let mut cx = Context {
+                own: &identity.user,
+                recovery: &self.settings.recovery,
+                rng: &mut self.rng,
+                out: &mut self.out,
+            };
+            work(&mut self.roster, &mut cx);
+        }
+    }
+
+    /// Signaling may just have been lost.
+    fn after_signaling(&mut self, was_joined: bool, _now: Timestamp) {
+        if was_joined && !self.signaling.is_joined() {
+            self.media.on_left();
+            self.roster.on_session_begun();
+        }
+        if !self.signaling.is_joining() {
+            self.held.clear();
+        }
+    }
+
+    /// After each step: whatever follows from the new state alone.
+    fn settle(&mut self, now: Timestamp) {
+        if matches!(self.life, Life::New) {
+            return;
+        }
+        if self.life == Life::Running {
+            self.with_peers(now, |roster, cx| roster.handle_timeout(cx, now));
+            self.signaling.set_has_members(!self.roster.is_empty());
+            if self.ready_by.is_some() && self.media.is_confirmed() {
+                self.ready_by = None;
+                self.out.push(Effect::ReportReady);
+            }
+        }
+        let lights = Lights::from_view(&self.view());
+        self.indicator.show(lights, &mut self.out);
+        self.refresh_snapshot(lights);
+        let status = self.status_text();
+        if status != self.status {
+            self.status.clone_from(&status);
+            self.out.push(Effect::ReportStatus(status));
+        }
+        self.check_invariants();
+    }
+
+    fn reconnecting_peers(&self) -> usize {
+        self.roster
+            .iter()
+            .filter(|peer| match peer.phase {
+                PeerPhase::Interrupted
+                | PeerPhase::Restarting
+                | PeerPhase::Recreating
+                | PeerPhase::Failed => true,
+                PeerPhase::Negotiating | PeerPhase::Connected => false,
+            })
+            .count()
+    }
+
+    fn connected_peers(&self) -> usize {
+        self.roster
+            .iter()
+            .filter(|peer| peer.state == ConnectionState::Connected)
+            .count()
+    }
+
+    fn is_refused(&self) -> bool {
+        self.signaling.refusal.is_some()
+    }
+
+    fn view(&self) -> View {
+        let mut present = self
+            .roster
+            .iter()
+            .filter(|peer| !peer.is_absent())
+            .peekable();
+        let nobody_reachable =
+            present.peek().is_some() && present.all(|peer| peer.phase == PeerPhase::Failed);
+        View {
+            identify: self.identify_until.is_some(),
+            starting: !self.met_server && !self.signaling.is_idle(),
+            in_meeting: self.signaling.is_joined(),
+            muted: self.media.microphone.shown,
+            camera_off: self.media.camera.shown,
+            camera_lost: self.media.camera_lost,
+            failed: self.is_refused() || nobody_reachable,
+            reconnecting: self.signaling.is_reconnecting() || self.reconnecting_peers() > 0,
+            connected_peers: self.connected_peers(),
+        }
+    }
+
+    fn banner(&self) -> Option<String> {
+        if let Some(refusal) = &self.signaling.refusal {
+            return Some(refusal.clone());
+        }
+        if self.signaling.is_reconnecting() {
+            return Some("Reconnecting to server".to_owned());
+        }
+        match self.reconnecting_peers() {
+            0 => None,
+            count => Some(format!("Reconnecting to {count} peer(s)")),
+        }
+    }
+
+    fn refresh_snapshot(&mut self, lights: Lights) {
+        let media = &self.media;
+        let snapshot = RoomSnapshot {
+            generation: self.snapshot.generation,
+            sim: self.settings.sim,
+            signaling: self.signaling.shown(),
+            signaling_since: self.signaling.since,
+            banner: self.banner(),
+            connected_peers: self.connected_peers(),
+            microphone_muted: media.microphone.closed,
+            microphone_confirmed: media.microphone.confirmed,
+            microphone_forced: media.microphone.forced,
+            camera_off: media.camera.closed,
+            camera_confirmed: media.camera.confirmed,
+            camera_forced: media.camera.forced,
+            camera_lost: media.camera_lost,
+            sharing: false,
+            screen_forced: false,
+            led_mic: lights.mic,
+            led_camera: lights.camera,
+            led_status: lights.status,
+            peers: self
+                .roster
+                .iter()
+                .map(|peer| peer.snapshot(&self.settings.recovery))
+                .collect(),
+        };
+        if snapshot != self.snapshot {
+            let generation = self.snapshot.generation + 1;
+            self.snapshot = RoomSnapshot {
+                generation,
+                ..snapshot
+            };
+        }
+    }
+
+    /// One sentence for `systemctl status`.
+    fn status_text(&self) -> String {
+        if matches!(self.life, Life::Stopping { .. } | Life::Stopped) {
+            return "Stopping".to_owned();
+        }
+        let place = match self.signaling.shown() {
+            SignalingState::Unconfigured => "No meeting configured".to_owned(),
+            SignalingState::Left => match &self.signaling.refusal {
+                Some(reason) => format!("Not in the meeting ({reason})"),
+                None => "Not in the meeting".to_owned(),
+            },
+            SignalingState::Connecting | SignalingState::Joining => {
+                if self.signaling.is_reconnecting() {
+                    "Reconnecting to server".to_owned()
+                } else {
+                    "Joining the meeting".to_owned()
+                }
+            }
+            SignalingState::Reconnecting => "Reconnecting to server".to_owned(),
+            SignalingState::Refused => match &self.signaling.refusal {
+                Some(reason) => format!("Refused by the server ({reason})"),
+                None => "Refused by the server".to_owned(),
+            },
+            SignalingState::Joined => match self.connected_peers() {
+                0 => "In meeting, nobody connected".to_owned(),
+                1 => "In meeting with 1 peer".to_owned(),
+                count => format!("In meeting with {count} peers"),
+            },
+        };
+        let microphone = match self.media.microphone.shown {
+            Some(false) => "microphone live",
+            Some(true) | None => "microphone muted",
+        };
+        format!("{place}, {microphone}")
+    }
+
+    /// What must hold after every step, whatever came in.
+    fn check_invariants(&self) {
+        let microphone = &self.media.microphone;
+        match self.snapshot.led_mic.color {
+            Color::Green => debug_assert!(
+                microphone.confirmed == Some(false) || self.media.is_writing(),
+                "a green light means live"
+            ),
+            Color::Red | Color::Amber | Color::White => debug_assert!(
+                microphone.confirmed != Some(false),
+                "a red light means silent"
+            ),
+        }
+        debug_assert!(
+            self.own_id()
+                .is_none_or(|own| self.roster.ids().all(|id| *id != own)),
+            "we are not our own peer"
+        );
+        debug_assert_eq!(
+            self.out.is_joined(),
+            self.signaling.is_joined(),
+            "messages go out exactly while joined"
+        );
+        debug_assert!(self.held.is_empty() || self.signaling.is_joining());
+        let live = self.roster.iter().filter_map(|peer| {
+            peer.connection
+                .as_ref()
+                .map(|connection| connection.generation)
+        });
+        debug_assert_eq!(
+            &live.collect::<std::collections::BTreeSet<_>>(),
+            self.out.open_generations(),
+            "what is open belongs to a peer"
+        );
+        for peer in self.roster.iter() {
+            peer.check_invariants();
+        }
+    }
+}

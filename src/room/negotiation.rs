@@ -1,0 +1,432 @@
+//! Offers and answers of one connection: roles, glare, early candidates, the two wire dialects.
+//!
+//! # Who yields in a collision
+//! Two kinds of browsers and other boxes share a room, and their rules differ. What works with all of them:
+//! - Against a **browser** we keep our offer and ignore theirs. A V2 browser with the greater id rolls back and answers
+//!   ours; one with the smaller id never offers; a V1 browser closes, makes a new connection and answers ours. If we yielded
+//!   as well, both offers would be gone.
+//! - If a browser's offer comes in a dialect ours was not sent in, it may not have heard ours: V1 hears only `webrtc:*`. So
+//!   ours is sent again in the dialect it speaks, and then the line above holds.
+//! - Against another **box** (its descriptions carry `a=tool:huddled`) the ids decide: the greater takes its own offer back and
+//!   answers, the smaller ignores. Both run this very code, so exactly one yields.
+//! - Should both sides ignore all the same (a program nobody knows), the greater id yields after [`YIELD_AFTER`]: the offer it
+//!   ignored is kept until then.
+//!
+//! # New connection or renegotiation
+//! Peers recover by building new connections, and only their DTLS fingerprint tells: an offer with another fingerprint than the
+//! one this connection was negotiated with is answered by a new generation of ours; the same one is applied here.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::types::{Dialect, IceCandidate, NegotiationId, Sdp, Timestamp};
+
+/// Remote candidates waiting for their description, and local ones waiting for or kept with theirs; the oldest is dropped.
+pub(super) const CANDIDATES: usize = 50;
+/// Known candidates that are remembered in order to drop copies.
+const KNOWN: usize = 400;
+/// An unanswered offer is repeated once: a V2 browser throws offers away until its camera runs.
+const REPEAT_AFTER: Duration = Duration::from_secs(1);
+/// Then it goes out in the other dialect if the peer's is unknown.
+const OTHER_DIALECT_AFTER: Duration = Duration::from_secs(5);
+/// Nobody yielded: see above.
+const YIELD_AFTER: Duration = Duration::from_secs(3);
+/// An offer is given up after this.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// ```text
+///             CreateOffer                OfferCreated, sent              answer
+///   Stable ───────────────> CreatingOffer ────────────────> AwaitingAnswer ──────> ApplyingAnswer
+///     ^  │                       │  yield: Rollback               │ yield: Rollback      │ AnswerApplied
+///     │  │ offer: AcceptOffer    v                                v                      │
+///     │  └─────────────────> CreatingAnswer <─────────────────────┘                      │
+///     └── AnswerCreated, sent ───┘ <─────────────────────────────────────────────────────┘
+/// ```
+/// One state, so never two offers in flight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Stable,
+    CreatingOffer {
+        negotiation: NegotiationId,
+    },
+    AwaitingAnswer {
+        negotiation: NegotiationId,
+        offer: Sdp,
+        since: Timestamp,
+        /// When it went out last, and how often since `since`.
+        sent_in: BTreeSet<Dialect>,
+        repeats: u8,
+    },
+    ApplyingAnswer {
+        negotiation: NegotiationId,
+        answer: Sdp,
+    },
+    CreatingAnswer {
+        negotiation: NegotiationId,
+        offer: Sdp,
+        dialect: Dialect,
+    },
+}
+
+/// What to do with a remote offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// We have it already.
+    Duplicate,
+    /// The peer has a new connection: a new generation answers.
+    NewConnection,
+    /// Apply it here.
+    Accept,
+    /// Take our own offer back, then apply it here.
+    YieldAndAccept,
+    /// Keep our offer.
+    Ignore,
+    /// Keep our offer and send it again in the dialect theirs came in.
+    Insist,
+    /// Something else is being applied; this one comes next.
+    Queue,
+}
+
+/// What is due for an offer that waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Repeat,
+    OtherDialect,
+    Yield,
+    GiveUp,
+}
+
+/// The negotiation of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Negotiation {
+    pub(super) state: State,
+    /// [`Sdp::connection_mark`] of the peer's connection.
+    mark: Option<String>,
+    /// Of the applied remote description; `None` before the first.
+    remote_ufrag: Option<Option<String>>,
+    /// The remote offer accepted last.
+    last_offer: Option<Sdp>,
+    queued: Option<(Sdp, Dialect)>,
+    /// The newest offer ignored in favour of ours.
+    ignored: Option<(Sdp, Dialect)>,
+    /// Our descriptions that were sent and not taken back.
+    sent: BTreeSet<NegotiationId>,
+    /// Local candidates whose description has not been sent.
+    held: VecDeque<IceCandidate>,
+    /// Local candidates sent with the present offer, for its repetitions.
+    with_offer: VecDeque<IceCandidate>,
+    known: BTreeSet<String>,
+}
+
+fn push_bounded(queue: &mut VecDeque<IceCandidate>, candidate: IceCandidate) {
+    if queue.len() == CANDIDATES {
+        queue.pop_front();
+    }
+    queue.push_back(candidate);
+}
+
+impl Negotiation {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Stable,
+            mark: None,
+            remote_ufrag: None,
+            last_offer: None,
+            queued: None,
+            ignored: None,
+            sent: BTreeSet::new(),
+            held: VecDeque::new(),
+            with_offer: VecDeque::new(),
+            known: BTreeSet::new(),
+        }
+    }
+
+    /// The negotiation under way.
+    pub(super) fn current(&self) -> Option<NegotiationId> {
+        match self.state {
+            State::Stable => None,
+            State::CreatingOffer { negotiation }
+            | State::AwaitingAnswer { negotiation, .. }
+            | State::ApplyingAnswer { negotiation, .. }
+            | State::CreatingAnswer { negotiation, .. } => Some(negotiation),
+        }
+    }
+
+    /// Judges a remote offer. `own_is_greater` compares user ids as plain strings.
+    pub(super) fn judge_offer(
+        &mut self,
+        offer: &Sdp,
+        dialect: Dialect,
+        own_is_greater: bool,
+    ) -> Verdict {
+        if self.last_offer.as_ref() == Some(offer)
+            || self.queued.as_ref().is_some_and(|(sdp, _)| sdp == offer)
+        {
+            return Verdict::Duplicate;
+        }
+        let mark = offer.connection_mark();
+        if self.mark.is_some() && mark.is_some() && self.mark != mark {
+            return Verdict::NewConnection;
+        }
+        match &self.state {
+            State::Stable => Verdict::Accept,
+            State::CreatingAnswer { .. } | State::ApplyingAnswer { .. } => {
+                self.queued = Some((offer.clone(), dialect));
+                Verdict::Queue
+            }
+            State::CreatingOffer { .. } => {
+                self.judge_collision(offer, dialect, own_is_greater, false)
+            }
+            State::AwaitingAnswer { sent_in, .. } => {
+                let unheard = !sent_in.contains(&dialect);
+                self.judge_collision(offer, dialect, own_is_greater, unheard)
+            }
+        }
+    }
+
+    fn judge_collision(
+        &mut self,
+        offer: &Sdp,
+        dialect: Dialect,
+        own_is_greater: bool,
+        unheard: bool,
+    ) -> Verdict {
+        if offer.is_from_box() && own_is_greater {
+            return Verdict::YieldAndAccept;
+        }
+        if self.ignored.as_ref().is_some_and(|(sdp, _)| sdp == offer) && !unheard {
+            return Verdict::Duplicate;
+        }
+        self.ignored = Some((offer.clone(), dialect));
+        if unheard {
+            Verdict::Insist
+        } else {
+            Verdict::Ignore
+        }
+    }
+
+    /// `CreateOffer` was ordered.
+    pub(super) fn enter_creating_offer(&mut self, negotiation: NegotiationId) {
+        debug_assert_eq!(self.state, State::Stable, "one offer in flight");
+        self.held.clear();
+        self.state = State::CreatingOffer { negotiation };
+    }
+
+    /// `AcceptOffer` was ordered. Our own offer, if there was one, is gone, and its candidates with it.
+    pub(super) fn enter_creating_answer(
+        &mut self,
+        negotiation: NegotiationId,
+        offer: Sdp,
+        dialect: Dialect,
+    ) {
+        if let Some(taken_back) = self.current() {
+            self.sent.remove(&taken_back);
+        }
+        self.held.clear();
+        self.with_offer.clear();
+        self.ignored = None;
+        self.mark = offer.connection_mark();
+        self.last_offer = Some(offer.clone());
+        self.state = State::CreatingAnswer {
+            negotiation,
+            offer,
+            dialect,
+        };
+    }
+
+    /// Our offer exists. `Some`: it is to be sent, with these candidates behind it.
+    pub(super) fn on_offer_created(
+        &mut self,
+        negotiation: NegotiationId,
+        offer: Sdp,
+        dialect: Dialect,
+        now: Timestamp,
+    ) -> Option<Vec<IceCandidate>> {
+        match self.state {
+            State::CreatingOffer {
+                negotiation: creating,
+            } if creating == negotiation => {}
+            State::Stable
+            | State::CreatingOffer { .. }
+            | State::AwaitingAnswer { .. }
+            | State::ApplyingAnswer { .. }
+            | State::CreatingAnswer { .. } => return None,
+        }
+        self.sent.insert(negotiation);
+        self.with_offer = std::mem::take(&mut self.held);
+        self.state = State::AwaitingAnswer {
+            negotiation,
+            offer,
+            since: now,
+            sent_in: BTreeSet::from([dialect]),
+            repeats: 0,
+        };
+        Some(self.with_offer.iter().cloned().collect())
+    }
+
+    /// Our offer and its candidates, to be sent once more in `dialect`.
+    pub(super) fn repeat_offer(&mut self, in_dialect: Dialect) -> Option<(Sdp, Vec<IceCandidate>)> {
+        match &mut self.state {
+            State::AwaitingAnswer {
+                offer,
+                sent_in,
+                repeats,
+                ..
+            } => {
+                *repeats = repeats.saturating_add(1);
+                sent_in.insert(in_dialect);
+                Some((offer.clone(), self.with_offer.iter().cloned().collect()))
+            }
+            State::Stable
+            | State::CreatingOffer { .. }
+            | State::ApplyingAnswer { .. }
+            | State::CreatingAnswer { .. } => None,
+        }
+    }
+
+    /// An answer arrived. `Some`: it is to be applied; otherwise nobody waits for it (the second of two, or a late one).
+    pub(super) fn on_answer(&mut self, answer: &Sdp) -> Option<NegotiationId> {
+        match self.state {
+            State::AwaitingAnswer { negotiation, .. } => {
+                self.mark = answer.connection_mark();
+                self.ignored = None;
+                self.with_offer.clear();
+                self.state = State::ApplyingAnswer {
+                    negotiation,
+                    answer: answer.clone(),
+                };
+                Some(negotiation)
+            }
+            State::Stable
+            | State::CreatingOffer { .. }
+            | State::ApplyingAnswer { .. }
+            | State::CreatingAnswer { .. } => None,
+        }
+    }
+
+    /// The answer is applied. `true`: it was the one under way.
+    pub(super) fn on_answer_applied(&mut self, negotiation: NegotiationId) -> bool {
+        let State::ApplyingAnswer {
+            negotiation: applying,
+            answer,
+        } = &self.state
+        else {
+            return false;
+        };
+        if *applying != negotiation {
+            return false;
+        }
+        self.remote_ufrag = Some(answer.ice_ufrag().map(str::to_owned));
+        self.state = State::Stable;
+        true
+    }
+
+    /// Our answer exists. `Some`: it is to be sent in this dialect, with these candidates behind it.
+    pub(super) fn on_answer_created(
+        &mut self,
+        negotiation: NegotiationId,
+    ) -> Option<(Dialect, Vec<IceCandidate>)> {
+        let State::CreatingAnswer {
+            negotiation: creating,
+            offer,
+            dialect,
+        } = &self.state
+        else {
+            return None;
+        };
+        if *creating != negotiation {
+            return None;
+        }
+        let dialect = *dialect;
+        self.remote_ufrag = Some(offer.ice_ufrag().map(str::to_owned));
+        self.sent.insert(negotiation);
+        self.state = State::Stable;
+        Some((dialect, std::mem::take(&mut self.held).into()))
+    }
+
+    /// The negotiation under way failed at the shell; back to stable.
+    pub(super) fn on_failed(&mut self) {
+        if let Some(current) = self.current() {
+            self.sent.remove(&current);
+        }
+        self.held.clear();
+        self.with_offer.clear();
+        self.state = State::Stable;
+    }
+
+    /// The offer that came while something else was being applied.
+    pub(super) fn take_queued(&mut self) -> Option<(Sdp, Dialect)> {
+        if self.state == State::Stable {
+            self.queued.take()
+        } else {
+            None
+        }
+    }
+
+    /// The offer that was ignored in favour of ours.
+    pub(super) fn take_ignored(&mut self) -> Option<(Sdp, Dialect)> {
+        self.ignored.take()
+    }
+
+    /// A local candidate. `Some`: send it now; otherwise it is held for its description, or superseded.
+    pub(super) fn on_local_candidate(
+        &mut self,
+        negotiation: NegotiationId,
+        candidate: IceCandidate,
+    ) -> Option<IceCandidate> {
+        if self.sent.contains(&negotiation) {
+            if matches!(self.state, State::AwaitingAnswer { .. }) {
+                push_bounded(&mut self.with_offer, candidate.clone());
+            }
+            return Some(candidate);
+        }
+        if self.current() == Some(negotiation) {
+            push_bounded(&mut self.held, candidate);
+        }
+        None
+    }
+
+    /// Whether a remote candidate may be applied now: a remote description is there, and it is this candidate's.
+    pub(super) fn fits(&self, candidate: &IceCandidate) -> bool {
+        match (&self.remote_ufrag, candidate.ufrag()) {
+            (None, _) => false,
+            (Some(Some(ours)), Some(theirs)) => ours == theirs,
+            (Some(_), None) | (Some(None), Some(_)) => true,
+        }
+    }
+
+    /// Remembers a remote candidate. `false`: it is a copy.
+    pub(super) fn is_new_candidate(&mut self, candidate: &IceCandidate) -> bool {
+        self.known.len() < KNOWN && self.known.insert(candidate.candidate.clone())
+    }
+
+    /// When something is due for an unanswered offer. `single`: it is not repeated.
+    pub(super) fn due(&self, dialect_known: bool, single: bool) -> Option<(Timestamp, Due)> {
+        let State::AwaitingAnswer { since, repeats, .. } = self.state else {
+            return None;
+        };
+        let give_up = (since + ANSWER_WAIT, Due::GiveUp);
+        let repeat = match (single, repeats, dialect_known) {
+            (true, _, _) => None,
+            (false, 0, _) => Some((since + REPEAT_AFTER, Due::Repeat)),
+            (false, 1, false) => Some((since + OTHER_DIALECT_AFTER, Due::OtherDialect)),
+            (false, _, _) => None,
+        };
+        let yields = self
+            .ignored
+            .is_some()
+            .then_some((since + YIELD_AFTER, Due::Yield));
+        [repeat, yields, Some(give_up)]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// The peer can hear us from now on: the waits of the present offer begin anew.
+    pub(super) fn restart_waits(&mut self, now: Timestamp) {
+        if let State::AwaitingAnswer { since, repeats, .. } = &mut self.state {
+            *since = now;
+            *repeats = 0;
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Where the parts put their orders, and the numbers that orders carry.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::effect::{Effect, PeerOrder, RoomEvent};
+use super::message::ClientMessage;
+use super::notice::{Level, Notice};
+use super::types::{Generation, NegotiationId, PeerId, SessionId};
+
+/// Orders not yet taken, and what is open at the shells.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outbox {
+    effects: VecDeque<Effect>,
+    /// The signaling connection messages go to, once the meeting is joined.
+    joined: Option<SessionId>,
+    open: BTreeSet<Generation>,
+    closing: BTreeSet<Generation>,
+    last_generation: u64,
+    last_negotiation: u64,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    pub(super) fn take(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Over which connection the meeting is joined from now on, if any.
+    pub(super) fn set_joined(&mut self, session: Option<SessionId>) {
+        self.joined = session;
+    }
+
+    pub(super) fn is_joined(&self) -> bool {
+        self.joined.is_some()
+    }
+
+    /// Sends to the meeting. Before it is joined the server would drop the message, so it is not sent at all;
+    /// everything that matters then is said anew after the join.
+    pub(super) fn send(&mut self, message: ClientMessage) {
+        if let Some(session) = self.joined {
+            self.push(Effect::Send { session, message });
+        }
+    }
+
+    pub(super) fn notify(&mut self, level: Level, text: impl Into<String>) {
+        self.push(Effect::Notify(Notice {
+            level,
+            text: text.into(),
+            peer: None,
+        }));
+    }
+
+    pub(super) fn notify_about(&mut self, peer: &PeerId, level: Level, text: impl Into<String>) {
+        self.push(Effect::Notify(Notice {
+            level,
+            text: text.into(),
+            peer: Some(peer.clone()),
+        }));
+    }
+
+    pub(super) fn publish(&mut self, event: RoomEvent) {
+        self.push(Effect::Publish(event));
+    }
+
+    /// Opens a new connection to a peer.
+    pub(super) fn open(&mut self, peer: &PeerId) -> Generation {
+        self.last_generation += 1;
+        let generation = Generation(self.last_generation);
+        self.open.insert(generation);
+        self.push(Effect::Peer {
+            peer: peer.clone(),
+            generation,
+            order: PeerOrder::Open,
+        });
+        generation
+    }
+
+    pub(super) fn next_negotiation(&mut self) -> NegotiationId {
+        self.last_negotiation += 1;
+        NegotiationId(self.last_negotiation)
+    }
+
+    /// Gives an order to an open connection.
+    pub(super) fn order(&mut self, peer: &PeerId, generation: Generation, order: PeerOrder) {
+        debug_assert!(
+            self.open.contains(&generation),
+            "an order names a closed generation: {order:?}"
+        );
+        self.push(Effect::Peer {
+            peer: peer.clone(),
+            generation,
+            order,
+        });
+    }
+
+    /// Closes a connection: its last order.
+    pub(super) fn close(&mut self, peer: &PeerId, generation: Generation) {
+        self.order(peer, generation, PeerOrder::Close);
+        self.open.remove(&generation);
+        self.closing.insert(generation);
+    }
+
+    /// The shell reported a connection closed.
+    pub(super) fn on_closed(&mut self, generation: Generation) {
+        self.closing.remove(&generation);
+    }
+
+    /// Whether some connection is still being closed.
+    pub(super) fn is_closing(&self) -> bool {
+        !self.closing.is_empty()
+    }
+
+    pub(super) fn open_generations(&self) -> &BTreeSet<Generation> {
+        &self.open
+    }
+}

@@ -1,0 +1,184 @@
+//! The members of the meeting, ourselves never among them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::event::PeerEvent;
+use super::message::{ClientMessage, Participant};
+use super::notice::Level;
+use super::peer::{Context, Fate, OfferSlots, Peer};
+use super::types::{Generation, PeerId, Timestamp};
+
+/// Signaling of strangers is answered with one warning and one question in this time.
+const STRANGER_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Everybody else in the meeting.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Roster {
+    peers: BTreeMap<PeerId, Peer>,
+    slots: OfferSlots,
+    stranger_at: Option<Timestamp>,
+}
+
+impl Roster {
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = &PeerId> {
+        self.peers.keys()
+    }
+
+    pub(super) fn member(&mut self, id: &PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(id)
+    }
+
+    /// A session begins: nobody is confirmed.
+    pub(super) fn on_session_begun(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.on_session_begun();
+        }
+    }
+
+    /// `meeting:participants`: everybody who is online. Whoever is missing has left while we were away.
+    pub(super) fn on_participants(
+        &mut self,
+        rows: &[Participant],
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) {
+        let missing: Vec<PeerId> = self
+            .peers
+            .keys()
+            .filter(|id| !rows.iter().any(|row| row.user == **id))
+            .cloned()
+            .collect();
+        for id in missing {
+            self.on_left(&id, cx, now);
+        }
+        for row in rows {
+            self.on_named(row, cx, now);
+        }
+    }
+
+    /// `meeting:user-joined` or a row of the list: live or replayed, nothing tells.
+    pub(super) fn on_named(&mut self, row: &Participant, cx: &mut Context<'_>, now: Timestamp) {
+        if row.user == *cx.own {
+            return;
+        }
+        let peer = self
+            .peers
+            .entry(row.user.clone())
+            .or_insert_with(|| Peer::new(row.user.clone(), now));
+        peer.on_named(row, now);
+        if cx.out.is_joined() {
+            peer.plan(cx, &mut self.slots, now);
+        }
+    }
+
+    /// We are in the meeting (again).
+    pub(super) fn on_joined(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        for peer in self.peers.values_mut() {
+            peer.on_joined(cx, now);
+        }
+    }
+
+    /// First offers to everybody who has none and got none meanwhile.
+    pub(super) fn plan(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        for peer in self.peers.values_mut() {
+            peer.plan(cx, &mut self.slots, now);
+        }
+    }
+
+    /// `meeting:user-left`.
+    pub(super) fn on_left(&mut self, id: &PeerId, cx: &mut Context<'_>, now: Timestamp) {
+        if let Some(peer) = self.peers.get_mut(id)
+            && peer.on_left(now) == Fate::Gone
+        {
+            self.remove(id, cx, now);
+        }
+    }
+
+    /// Gone: its connection, its timers, everything.
+    pub(super) fn remove(&mut self, id: &PeerId, cx: &mut Context<'_>, now: Timestamp) {
+        if let Some(mut peer) = self.peers.remove(id) {
+            peer.close(cx, now);
+        }
+    }
+
+    pub(super) fn remove_all(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        for peer in self.peers.values_mut() {
+            peer.close(cx, now);
+        }
+        self.peers.clear();
+    }
+
+    /// Signaling of somebody who is no member of this meeting is dropped: the server relays by user, not by meeting. Should we
+    /// have missed a join, the answers to one question repair it, and the sender's own repetition does the rest. The
+    /// question is rate-limited: one per stranger's message would be a known endless loop.
+    pub(super) fn on_stranger(&mut self, id: &PeerId, cx: &mut Context<'_>, now: Timestamp) {
+        if self
+            .stranger_at
+            .is_some_and(|at| now.since(at) < STRANGER_INTERVAL)
+        {
+            return;
+        }
+        self.stranger_at = Some(now);
+        cx.out.notify_about(
+            id,
+            Level::Warn,
+            "dropped signaling of somebody who is not in this meeting",
+        );
+        cx.out.send(ClientMessage::RequestPeers);
+    }
+
+    /// A connection reported. Reports of closed generations mean nothing.
+    pub(super) fn on_report(
+        &mut self,
+        id: &PeerId,
+        generation: Generation,
+        event: PeerEvent,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        if peer.connection.as_ref().map(|c| c.generation) != Some(generation) {
+            return;
+        }
+        if peer.on_report(event, cx, now) == Fate::Gone {
+            self.remove(id, cx, now);
+        }
+    }
+
+    pub(super) fn is_live(&self, id: &PeerId, generation: Generation) -> bool {
+        self.peers
+            .get(id)
+            .and_then(|peer| peer.connection.as_ref())
+            .is_some_and(|connection| connection.generation == generation)
+    }
+
+    pub(super) fn deadlines(
+        &self,
+        joined: bool,
+    ) -> impl Iterator<Item = (Timestamp, &'static str)> {
+        self.peers.values().flat_map(move |p| p.deadlines(joined))
+    }
+
+    pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        let mut gone = Vec::new();
+        for (id, peer) in &mut self.peers {
+            if peer.handle_timeout(cx, now) == Fate::Gone {
+                gone.push(id.clone());
+            }
+        }
+        for id in gone {
+            self.remove(&id, cx, now);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The few facts negotiation needs from a description. Tolerant: text from outside never panics.
+
+use super::types::{IceCandidate, Sdp};
+
+/// The session-level attribute (RFC 8866 section 6.4) every box adds to its descriptions.
+const BOX_LINE: &str = "a=tool:huddled";
+
+impl Sdp {
+    /// Whether another box wrote it. Two boxes settle glare by their ids; browsers do not (see `negotiation`).
+    pub fn is_from_box(&self) -> bool {
+        self.lines().any(|line| line == BOX_LINE)
+    }
+
+    /// The DTLS fingerprint (RFC 8122), in lower case: a peer's new connection has a new one, a renegotiation or an ICE
+    /// restart keeps it. Without one, the session id of the `o=` line (RFC 8866 section 5.2).
+    pub(super) fn connection_mark(&self) -> Option<String> {
+        if let Some(print) = self.value("a=fingerprint:") {
+            return Some(print.to_ascii_lowercase());
+        }
+        let session = self.value("o=")?.split_whitespace().nth(1)?;
+        Some(format!("o={session}"))
+    }
+
+    /// The first `a=ice-ufrag` (RFC 8839 section 5.4): with BUNDLE all m-lines carry the same.
+    pub(super) fn ice_ufrag(&self) -> Option<&str> {
+        self.value("a=ice-ufrag:")
+    }
+
+    /// Looks like something worth giving up a live connection for.
+    pub(super) fn is_plausible(&self) -> bool {
+        self.lines().any(|line| line.starts_with("m="))
+            && self.value("a=fingerprint:").is_some()
+            && self.ice_ufrag().is_some()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &str> {
+        self.as_str().split(['\r', '\n']).map(str::trim)
+    }
+
+    fn value(&self, prefix: &str) -> Option<&str> {
+        self.lines()
+            .find_map(|line| line.strip_prefix(prefix))
+            .map(str::trim)
+    }
+}
+
+impl IceCandidate {
+    /// The `usernameFragment` member, else the `ufrag` extension of the candidate line.
+    pub(super) fn ufrag(&self) -> Option<&str> {
+        if let Some(fragment) = &self.username_fragment {
+            return Some(fragment);
+        }
+        let mut words = self.candidate.split_whitespace();
+        words.find(|word| *word == "ufrag")?;
+        words.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_of_a_box_is_recognised_by_its_tool_line_alone() {
+        assert!(Sdp::new("v=0\r\ns=-\r\na=tool:huddled\r\nm=audio 9\r\n").is_from_box());
+        assert!(!Sdp::new("v=0\r\ns=huddled\r\na=tool:huddled2\r\n").is_from_box());
+    }
+
+    #[test]
+    fn the_connection_mark_is_the_fingerprint_in_any_case_and_else_the_session_id() {
+        let upper = Sdp::new("o=- 7 2 IN IP4 0.0.0.0\r\na=fingerprint:sha-256 AA:BB\r\n");
+        let lower = Sdp::new("o=- 8 3 IN IP4 0.0.0.0\na=fingerprint:SHA-256 aa:bb\n");
+        assert_eq!(upper.connection_mark(), lower.connection_mark());
+        assert_eq!(
+            Sdp::new("o=- 7 2 IN IP4 0.0.0.0").connection_mark(),
+            Some("o=7".into())
+        );
+        assert_eq!(Sdp::new("o=").connection_mark(), None);
+        assert_eq!(Sdp::new("").connection_mark(), None);
+    }
+
+    #[test]
+    fn a_candidates_ufrag_is_found_in_its_member_and_in_its_line() {
+        let mut candidate = IceCandidate {
+            candidate: "candidate:1 1 udp 1 10.0.0.1 9 typ host ufrag abcd network-id 1".into(),
+            sdp_mid: None,
+            sdp_m_line_index: None,
+            username_fragment: None,
+        };
+        assert_eq!(candidate.ufrag(), Some("abcd"));
+        candidate.username_fragment = Some("efgh".into());
+        assert_eq!(candidate.ufrag(), Some("efgh"));
+        candidate.username_fragment = None;
+        candidate.candidate = "candidate:1 ufrag".into();
+        assert_eq!(candidate.ufrag(), None);
+    }
+}

@@ -1,0 +1,515 @@
+//! The signaling session: connecting, joining, joined, lost; and when to try again.
+
+use std::time::Duration;
+
+use super::backoff::{Backoff, Rng};
+use super::effect::Effect;
+use super::event::SignalingFailure;
+use super::message::ClientMessage;
+use super::notice::Level;
+use super::outbox::Outbox;
+use super::snapshot::SignalingState;
+use super::types::{SessionId, Timestamp};
+
+/// `OpenSignaling` covers login, REST join and the handshake; longer than all their own limits together.
+const CONNECT_WAIT: Duration = Duration::from_secs(30);
+/// How long `meeting:joined` may take before `meeting:join` is said again.
+const JOIN_WAIT: Duration = Duration::from_secs(10);
+/// How many unanswered joins end a connection.
+const JOINS: u32 = 2;
+/// How long our own `meeting:leave` may take to come back as `meeting:user-left`.
+const LEAVE_WAIT: Duration = Duration::from_secs(1);
+/// After this much silence the server is asked something it must answer.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long that answer may take.
+const PROBE_WAIT: Duration = Duration::from_secs(3);
+/// Nobody else in the room: only a repeated join is answered, and that is asked this seldom.
+const ALONE_PROBE: Duration = Duration::from_secs(30);
+/// Missed events are repaired this often.
+const REFRESH: Duration = Duration::from_secs(45);
+/// A session that held this long ends the series of failures.
+const STABLE: Duration = Duration::from_secs(10);
+/// A second ghost of ourselves within this time wants a new connection.
+const GHOST_AGAIN: Duration = Duration::from_secs(5);
+
+/// ```text
+///            OpenSignaling              opened                 meeting:joined
+///   Idle ──────────────────> Connecting ───────────> Joining ─────────────────> Joined
+///    ^                        │     ^                 │  ^                       │  │ own user-left
+///    │ leave, kick, block,    │     │ retry is due    │  │ left, or 1 s          │  v
+///    │ no identity            v     │                 │  └──────────────────── Leaving
+///    └── from every state    Waiting <── lost, silent, refused, 2 joins unanswered ──┘
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing is wanted, or no meeting is configured.
+    Idle,
+    Connecting {
+        session: SessionId,
+        until: Timestamp,
+    },
+    Joining {
+        session: SessionId,
+        sent: u32,
+        until: Timestamp,
+    },
+    /// A ghost of ourselves was removed and took our row along: leave properly, then join again.
+    Leaving {
+        session: SessionId,
+        until: Timestamp,
+    },
+    Joined {
+        session: SessionId,
+        since: Timestamp,
+    },
+    Waiting {
+        until: Timestamp,
+        refused: bool,
+    },
+}
+
+/// The session.
+#[derive(Clone, Debug)]
+pub(super) struct Signaling {
+    state: State,
+    /// What readers see, and since when.
+    shown: SignalingState,
+    pub(super) since: Timestamp,
+    configured: bool,
+    last_session: u64,
+    backoff: Backoff,
+    heard_at: Timestamp,
+    probe_until: Option<Timestamp>,
+    alone_probe_at: Timestamp,
+    refresh_at: Timestamp,
+    ghost_at: Option<Timestamp>,
+    /// Others are known to be in the room, so the server has something to answer.
+    has_members: bool,
+    /// The server's no, or the reason we were sent away; for the banner.
+    pub(super) refusal: Option<String>,
+}
+
+impl Signaling {
+    pub(super) fn new(configured: bool, now: Timestamp) -> Self {
+        let mut signaling = Self {
+            state: State::Idle,
+            shown: SignalingState::Left,
+            since: now,
+            configured,
+            last_session: 0,
+            backoff: Backoff::default(),
+            heard_at: now,
+            probe_until: None,
+            alone_probe_at: now,
+            refresh_at: now,
+            ghost_at: None,
+            has_members: false,
+            refusal: None,
+        };
+        signaling.show(now);
+        signaling
+    }
+
+    pub(super) fn shown(&self) -> SignalingState {
+        self.shown
+    }
+
+    /// The server is away and was or should be there.
+    pub(super) fn is_reconnecting(&self) -> bool {
+        match self.state {
+            State::Idle | State::Joined { .. } | State::Leaving { .. } => false,
+            State::Connecting { .. } | State::Joining { .. } => self.backoff.is_failing(),
+            State::Waiting { refused, .. } => !refused,
+        }
+    }
+
+    pub(super) fn is_joined(&self) -> bool {
+        matches!(self.state, State::Joined { .. })
+    }
+
+    pub(super) fn is_joining(&self) -> bool {
+        matches!(self.state, State::Joining { .. })
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
+    /// The open or opening connection.
+    fn session(&self) -> Option<SessionId> {
+        match self.state {
+            State::Idle | State::Waiting { .. } => None,
+            State::Connecting { session, .. }
+            | State::Joining { session, .. }
+            | State::Leaving { session, .. }
+            | State::Joined { session, .. } => Some(session),
+        }
+    }
+
+    fn show(&mut self, now: Timestamp) {
+        let shown = match self.state {
+            State::Idle if !self.configured => SignalingState::Unconfigured,
+            State::Idle => SignalingState::Left,
+            State::Connecting { .. } => SignalingState::Connecting,
+            State::Joining { .. } | State::Leaving { .. } => SignalingState::Joining,
+            State::Joined { .. } => SignalingState::Joined,
+            State::Waiting { refused: true, .. } => SignalingState::Refused,
+            State::Waiting { refused: false, .. } => SignalingState::Reconnecting,
+        };
+        if shown != self.shown {
+            self.shown = shown;
+            self.since = now;
+        }
+    }
+
+    fn enter(&mut self, state: State, out: &mut Outbox, now: Timestamp) {
+        let joined = match state {
+            State::Joined { session, .. } => Some(session),
+            State::Idle
+            | State::Connecting { .. }
+            | State::Joining { .. }
+            | State::Leaving { .. }
+            | State::Waiting { .. } => None,
+        };
+        out.set_joined(joined);
+        self.state = state;
+        self.probe_until = None;
+        self.show(now);
+    }
+
+    /// A meeting is configured, or none. Only while idle.
+    pub(super) fn set_configured(&mut self, configured: bool, now: Timestamp) {
+        self.configured = configured;
+        self.show(now);
+    }
+
+    /// Joins the configured meeting, at once.
+    pub(super) fn open(&mut self, out: &mut Outbox, now: Timestamp) {
+        if !self.configured || self.session().is_some() {
+            return;
+        }
+        self.last_session += 1;
+        let session = SessionId(self.last_session);
+        out.push(Effect::OpenSignaling { session });
+        self.enter(
+            State::Connecting {
+                session,
+                until: now + CONNECT_WAIT,
+            },
+            out,
+            now,
+        );
+    }
+
+    /// Leaves and stays away until `open`.
+    pub(super) fn leave(&mut self, reason: Option<String>, out: &mut Outbox, now: Timestamp) {
+        if let Some(session) = self.session() {
+            let joining = matches!(self.state, State::Joining { .. });
+            if self.is_joined() || joining {
+                out.push(Effect::Send {
+                    session,
+                    message: ClientMessage::Leave,
+                });
+            }
+            out.push(Effect::CloseSignaling {
+                session,
+                leave: true,
+            });
+        }
+        self.backoff.clear();
+        self.refusal = reason;
+        self.enter(State::Idle, out, now);
+    }
+
+    fn send_join(&mut self, session: SessionId, sent: u32, out: &mut Outbox, now: Timestamp) {
+        out.push(Effect::Send {
+            session,
+            message: ClientMessage::Join,
+        });
+        self.enter(
+            State::Joining {
+                session,
+                sent,
+                until: now + JOIN_WAIT,
+            },
+            out,
+            now,
+        );
+    }
+
+    pub(super) fn on_opened(&mut self, session: SessionId, out: &mut Outbox, now: Timestamp) {
+        match self.state {
+            State::Connecting {
+                session: opening, ..
+            } if opening == session => {
+                self.heard_at = now;
+                self.send_join(session, 1, out, now);
+            }
+            State::Idle
+            | State::Connecting { .. }
+            | State::Joining { .. }
+            | State::Leaving { .. }
+            | State::Joined { .. }
+            | State::Waiting { .. } => {}
+        }
+    }
+
+    /// The shell reports the connection gone.
+    pub(super) fn on_closed(
+        &mut self,
+        session: SessionId,
+        failure: &SignalingFailure,
+        rng: &mut Rng,
+        out: &mut Outbox,
+        now: Timestamp,
+    ) {
+        if self.session() != Some(session) {
+            return;
+        }
+        self.note_stable(now);
+        match failure {
+            SignalingFailure::Unreachable { message } => {
+                if !self.backoff.is_failing() {
+                    out.notify(Level::Warn, format!("server lost, trying again: {message}"));
+                }
+                self.refusal = None;
+                let until = now + self.backoff.delay(rng, now);
+                self.enter(
+                    State::Waiting {
+                        until,
+                        refused: false,
+                    },
+                    out,
+                    now,
+                );
+            }
+            SignalingFailure::Refused {
+                message,
+                needs_operator,
+            } => {
+                if self.refusal.as_ref() != Some(message) {
+                    let level = if *needs_operator {
+                        Level::Error
+                    } else {
+                        Level::Warn
+                    };
+                    out.notify(level, format!("refused by the server: {message}"));
+                }
+                self.refusal = Some(message.clone());
+                let until = now + self.backoff.refused_delay(*needs_operator, rng, now);
+                self.enter(
+                    State::Waiting {
+                        until,
+                        refused: true,
+                    },
+                    out,
+                    now,
+                );
+            }
+        }
+    }
+
+    /// Gives the connection up ourselves and tries again.
+    fn give_up(&mut self, why: &str, rng: &mut Rng, out: &mut Outbox, now: Timestamp) {
+        if let Some(session) = self.session() {
+            out.push(Effect::CloseSignaling {
+                session,
+                leave: false,
+            });
+        }
+        self.note_stable(now);
+        out.notify(
+            Level::Warn,
+            format!("server connection given up, trying again: {why}"),
+        );
+        let until = now + self.backoff.delay(rng, now);
+        self.enter(
+            State::Waiting {
+                until,
+                refused: false,
+            },
+            out,
+            now,
+        );
+    }
+
+    /// A session that held a while ends the series of failures; one that is dropped right after each join does not.
+    fn note_stable(&mut self, now: Timestamp) {
+        if let State::Joined { since, .. } = self.state
+            && now.since(since) >= STABLE
+        {
+            self.backoff.clear();
+        }
+    }
+
+    /// Something arrived. `false`: it belongs to another connection and means nothing.
+    pub(super) fn on_activity(&mut self, session: SessionId, now: Timestamp) -> bool {
+        if self.session() != Some(session) {
+            return false;
+        }
+        self.heard_at = now;
+        self.probe_until = None;
+        true
+    }
+
+    /// `meeting:joined`. `true`: we are in the meeting only now, not already.
+    pub(super) fn on_joined(&mut self, rng: &mut Rng, out: &mut Outbox, now: Timestamp) -> bool {
+        let State::Joining { session, .. } = self.state else {
+            return false;
+        };
+        self.refusal = None;
+        self.alone_probe_at = now + ALONE_PROBE;
+        self.refresh_at = now + rng.jitter(REFRESH, 90, 110);
+        self.enter(
+            State::Joined {
+                session,
+                since: now,
+            },
+            out,
+            now,
+        );
+        out.notify(Level::Info, "joined the meeting");
+        true
+    }
+
+    /// `error`, `meeting:join-error` or `exception`.
+    pub(super) fn on_server_error(
+        &mut self,
+        message: &str,
+        rng: &mut Rng,
+        out: &mut Outbox,
+        now: Timestamp,
+    ) {
+        if self.is_joining() {
+            // "Not authorized": our participant row vanished, and opening anew joins over REST again. The others
+            // are followed by a disconnect anyway.
+            let why = format!("the server did not let us join: {message}");
+            self.give_up(&why, rng, out, now);
+        } else {
+            out.notify(Level::Warn, format!("the server reported: {message}"));
+        }
+    }
+
+    /// `meeting:user-left` with our own id. A server notices a dead old connection of ours after up to 85 s and then
+    /// takes our row offline and tells everybody, though we are here; a second join on the same connection
+    /// is a no-op, so leave first. Our own leave comes back the same way.
+    pub(super) fn on_own_left(&mut self, rng: &mut Rng, out: &mut Outbox, now: Timestamp) {
+        match self.state {
+            State::Joined { session, .. } => {
+                if self.ghost_at.is_some_and(|at| now.since(at) < GHOST_AGAIN) {
+                    self.give_up("the server keeps taking us offline", rng, out, now);
+                    return;
+                }
+                self.ghost_at = Some(now);
+                out.notify(
+                    Level::Info,
+                    "the server took us offline with an old connection; joining again",
+                );
+                out.send(ClientMessage::Leave);
+                self.enter(
+                    State::Leaving {
+                        session,
+                        until: now + LEAVE_WAIT,
+                    },
+                    out,
+                    now,
+                );
+            }
+            State::Leaving { session, .. } => self.send_join(session, 1, out, now),
+            State::Idle
+            | State::Connecting { .. }
+            | State::Joining { .. }
+            | State::Waiting { .. } => {}
+        }
+    }
+
+    /// Whether others are known to be there, so that silence means something.
+    pub(super) fn set_has_members(&mut self, has_members: bool) {
+        self.has_members = has_members;
+    }
+
+    fn quiet_at(&self) -> Timestamp {
+        let quiet = self.heard_at + QUIET;
+        if self.has_members {
+            quiet
+        } else {
+            quiet.max(self.alone_probe_at)
+        }
+    }
+
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = (Timestamp, &'static str)> {
+        let first = match self.state {
+            State::Idle => None,
+            State::Connecting { until, .. } => Some((until, "connection attempt too slow")),
+            State::Joining { until, .. } => Some((until, "join unanswered")),
+            State::Leaving { until, .. } => Some((until, "leave unanswered")),
+            State::Waiting { until, .. } => Some((until, "reconnect due")),
+            State::Joined { .. } => Some(match self.probe_until {
+                Some(until) => (until, "server probe unanswered"),
+                None => (self.quiet_at(), "server quiet"),
+            }),
+        };
+        let refresh = self
+            .is_joined()
+            .then_some((self.refresh_at, "roster refresh due"));
+        first.into_iter().chain(refresh)
+    }
+
+    pub(super) fn handle_timeout(&mut self, rng: &mut Rng, out: &mut Outbox, now: Timestamp) {
+        match self.state {
+            State::Idle => {}
+            State::Connecting { until, .. } => {
+                if until <= now {
+                    self.give_up("connecting took too long", rng, out, now);
+                }
+            }
+            State::Joining {
+                session,
+                sent,
+                until,
+            } => {
+                if until <= now {
+                    if sent < JOINS {
+                        self.send_join(session, sent + 1, out, now);
+                    } else {
+                        self.give_up("meeting:join was not answered", rng, out, now);
+                    }
+                }
+            }
+            State::Leaving { session, until } => {
+                if until <= now {
+                    self.send_join(session, 1, out, now);
+                }
+            }
+            State::Waiting { until, .. } => {
+                if until <= now {
+                    self.open(out, now);
+                }
+            }
+            State::Joined { .. } => self.keep_alive(rng, out, now),
+        }
+    }
+
+    /// The server acknowledges nothing, so a dead connection shows only by silence after a question.
+    fn keep_alive(&mut self, rng: &mut Rng, out: &mut Outbox, now: Timestamp) {
+        if let Some(until) = self.probe_until {
+            if until <= now {
+                self.give_up("the server does not answer", rng, out, now);
+                return;
+            }
+        } else if self.quiet_at() <= now {
+            let question = if self.has_members {
+                ClientMessage::RequestPeers
+            } else {
+                self.alone_probe_at = now + ALONE_PROBE;
+                ClientMessage::Join
+            };
+            out.send(question);
+            self.probe_until = Some(now + PROBE_WAIT);
+        }
+        if self.refresh_at <= now {
+            out.send(ClientMessage::RequestPeers);
+            self.refresh_at = now + rng.jitter(REFRESH, 90, 110);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What the crate calls on its driver task. Nothing here waits: states go into latest-value slots,
+//! candidates and tracks into a bounded queue.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::sansio::Protocol;
+use rtc::shared::error::Error;
+use tokio::sync::{Notify, mpsc, watch};
+use webrtc::media_stream::track_remote::TrackRemote;
+use webrtc::peer_connection::{
+    PeerConnectionEventHandler, RTCIceConnectionState, RTCPeerConnectionIceEvent,
+    RTCPeerConnectionState,
+};
+
+use crate::room::{ConnectionState, IceConnectionState, NegotiationId};
+
+/// What the driver found, in order.
+pub(super) enum Finding {
+    /// A local candidate, as its `candidate:` text.
+    Candidate {
+        /// The negotiation whose local description was current.
+        negotiation: NegotiationId,
+        /// The text.
+        candidate: String,
+    },
+    /// The first packet of a remote track arrived.
+    Track(Arc<dyn TrackRemote>),
+}
+
+/// How many findings may wait for the session: far more than a machine has addresses and a peer has
+/// tracks. What does not fit is dropped and logged.
+const FINDINGS: usize = 256;
+
+/// The handler handed to the crate.
+pub(super) struct Handler {
+    connection: watch::Sender<ConnectionState>,
+    ice: watch::Sender<IceConnectionState>,
+    findings: mpsc::Sender<Finding>,
+    negotiation: CurrentNegotiation,
+}
+
+/// The session's ends of what a [`Handler`] fills.
+pub(super) struct Observations {
+    /// `connectionState`.
+    pub(super) connection: watch::Receiver<ConnectionState>,
+    /// `iceConnectionState`.
+    pub(super) ice: watch::Receiver<IceConnectionState>,
+    /// Candidates and tracks.
+    pub(super) findings: mpsc::Receiver<Finding>,
+    /// Set before a local description is applied.
+    pub(super) negotiation: CurrentNegotiation,
+}
+
+/// The negotiation whose local description is current.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CurrentNegotiation(Arc<AtomicU64>);
+
+impl CurrentNegotiation {
+    pub(super) fn set(&self, negotiation: NegotiationId) {
+        self.0.store(negotiation.0, Ordering::Release);
+    }
+
+    pub(super) fn current(&self) -> NegotiationId {
+        NegotiationId(self.0.load(Ordering::Acquire))
+    }
+}
+
+impl Handler {
+    pub(super) fn new() -> (Self, Observations) {
+        let (connection_in, connection) = watch::channel(ConnectionState::New);
+        let (ice_in, ice) = watch::channel(IceConnectionState::New);
+        let (findings_in, findings) = mpsc::channel(FINDINGS);
+        let negotiation = CurrentNegotiation::default();
+        let handler = Self {
+            connection: connection_in,
+            ice: ice_in,
+            findings: findings_in,
+            negotiation: negotiation.clone(),
+        };
+        let observations = Observations {
+            connection,
+            ice,
+            findings,
+            negotiation,
+        };
+        (handler, observations)
+    }
+
+    fn found(&self, finding: Finding) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.findings.try_send(finding) {
+            log::error!("a session does not take its candidates and tracks; one was dropped");
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        if let Some(state) = connection_state(state) {
+            self.connection.send_replace(state);
+        }
+    }
+
+    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
+        if let Some(state) = ice_connection_state(state) {
+            self.ice.send_replace(state);
+        }
+    }
+
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        match event.candidate.to_json() {
+            Ok(init) => self.found(Finding::Candidate {
+                negotiation: self.negotiation.current(),
+                candidate: init.candidate,
+            }),
+            Err(error) => log::debug!("a local candidate could not be written: {error}"),
+        }
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        self.found(Finding::Track(track));
+    }
+}
+
+fn connection_state(state: RTCPeerConnectionState) -> Option<ConnectionState> {
+    Some(match state {
+        RTCPeerConnectionState::New => ConnectionState::New,
+        RTCPeerConnectionState::Connecting => ConnectionState::Connecting,
+        RTCPeerConnectionState::Connected => ConnectionState::Connected,
+        RTCPeerConnectionState::Disconnected => ConnectionState::Disconnected,
+        RTCPeerConnectionState::Failed => ConnectionState::Failed,
+        RTCPeerConnectionState::Closed => ConnectionState::Closed,
+        _ => return None,
+    })
+}
+
+fn ice_connection_state(state: RTCIceConnectionState) -> Option<IceConnectionState> {
+    Some(match state {
+        RTCIceConnectionState::New => IceConnectionState::New,
+        RTCIceConnectionState::Checking => IceConnectionState::Checking,
+        RTCIceConnectionState::Connected => IceConnectionState::Connected,
+        RTCIceConnectionState::Completed => IceConnectionState::Completed,
+        RTCIceConnectionState::Disconnected => IceConnectionState::Disconnected,
+        RTCIceConnectionState::Failed => IceConnectionState::Failed,
+        RTCIceConnectionState::Closed => IceConnectionState::Closed,
+        _ => return None,
+    })
+}
+
+/// Sees the peer's requests for a keyframe (PLI, RFC 4585 section 6.3.1; FIR, RFC 5104 section 4.3.1),
+/// which the crate keeps from the application, and lets everything pass.
+pub(super) struct KeyframeWatch {
+    wanted: Arc<Notify>,
+    inward: VecDeque<TaggedPacket>,
+    outward: VecDeque<TaggedPacket>,
+}
+
+impl KeyframeWatch {
+    /// `wanted` is notified at each request; requests that come before it is looked at are one.
+    pub(super) fn new(wanted: Arc<Notify>) -> Self {
+        Self {
+            wanted,
+            inward: VecDeque::new(),
+            outward: VecDeque::new(),
+        }
+    }
+}
+
+impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyframeWatch {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = Error;
+    type Time = Instant;
+
+    fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
+        if let Packet::Rtcp(packets) = &message.message.packet {
+            let asks = packets.iter().any(|packet| {
+                packet.as_any().is::<PictureLossIndication>()
+                    || packet.as_any().is::<FullIntraRequest>()
+            });
+            if asks {
+                self.wanted.notify_one();
+            }
+        }
+        self.inward.push_back(message);
+        Ok(())
+    }
+
+    fn poll_read(&mut self) -> Option<TaggedPacket> {
+        self.inward.pop_front()
+    }
+
+    fn handle_write(&mut self, message: TaggedPacket) -> Result<(), Error> {
+        self.outward.push_back(message);
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Option<TaggedPacket> {
+        self.outward.pop_front()
+    }
+}
+
+impl Interceptor for KeyframeWatch {
+    fn bind_local_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_local_stream(&mut self, _: &StreamInfo) {}
+    fn bind_remote_stream(&mut self, _: &StreamInfo) {}
+    fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
+}

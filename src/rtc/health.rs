@@ -1,0 +1,84 @@
+//! How much flows over each connection.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::room::{Generation, PeerId};
+
+/// What one connection has carried since it was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerHealth {
+    /// Whose.
+    pub peer: PeerId,
+    /// Of which connection.
+    pub generation: Generation,
+    /// RTP packets written, without retransmissions.
+    pub packets_sent: u64,
+    /// Payload bytes of them.
+    pub bytes_sent: u64,
+    /// Pictures written whole.
+    pub frames_sent: u64,
+    /// RTP packets that arrived, of all tracks.
+    pub packets_received: u64,
+    /// Payload bytes of them.
+    pub bytes_received: u64,
+    /// Keyframes we asked the peer for (RTCP PLI).
+    pub keyframes_requested: u64,
+    /// Current round-trip time of the selected candidate pair (STUN), at most about 1 s old; `None` before
+    /// the first measurement.
+    pub round_trip_time: Option<Duration>,
+}
+
+/// The counting side of [`PeerHealth`].
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    packets_sent: AtomicU64,
+    bytes_sent: AtomicU64,
+    frames_sent: AtomicU64,
+    packets_received: AtomicU64,
+    bytes_received: AtomicU64,
+    keyframes_requested: AtomicU64,
+    /// Microseconds; 0 before the first measurement.
+    round_trip_micros: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn on_packet_sent(&self, bytes: usize) {
+        self.packets_sent.fetch_add(1, Ordering::Relaxed);
+        self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_frame_sent(&self) {
+        self.frames_sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_packet_received(&self, bytes: usize) {
+        self.packets_received.fetch_add(1, Ordering::Relaxed);
+        self.bytes_received
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_keyframe_requested(&self) {
+        self.keyframes_requested.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_round_trip(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.round_trip_micros.store(micros, Ordering::Relaxed);
+    }
+
+    pub(super) fn health(&self, peer: PeerId, generation: Generation) -> PeerHealth {
+        let micros = self.round_trip_micros.load(Ordering::Relaxed);
+        PeerHealth {
+            peer,
+            generation,
+            packets_sent: self.packets_sent.load(Ordering::Relaxed),
+            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
+            frames_sent: self.frames_sent.load(Ordering::Relaxed),
+            packets_received: self.packets_received.load(Ordering::Relaxed),
+            bytes_received: self.bytes_received.load(Ordering::Relaxed),
+            keyframes_requested: self.keyframes_requested.load(Ordering::Relaxed),
+            round_trip_time: (micros > 0).then(|| Duration::from_micros(micros)),
+        }
+    }
+}

@@ -1,0 +1,568 @@
+//! One peer connection: a task that executes its orders strictly in order and looks after its media.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rtc::peer_connection::configuration::RTCOfferOptions;
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::peer_connection::{
+    RTCIceCandidateInit, RTCSdpType, RTCSessionDescription, StatsSelector,
+};
+
+use super::RtcSettings;
+use super::connection::{Connection, OPERATION_LIMIT};
+use super::error::Error;
+use super::handler::{Finding, Observations};
+use super::health::Counters;
+use super::receiving::Receiving;
+use super::sdp::{Outline, marked};
+use super::sending::{PayloadType, Sender};
+use crate::events::EventSender;
+use crate::media::fanout::Slot;
+use crate::media::inbound::PeerInbound;
+use crate::room::{
+    ConnectionState, Event, Generation, IceCandidate, NegotiationId, PeerEvent, PeerId, PeerOrder,
+    Sdp,
+};
+
+/// How many orders may wait for a session. The room has a handful in flight; filling it is a defect.
+pub(super) const ORDERS: usize = 512;
+/// How often the round-trip time is read.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+/// Requests for a keyframe that come closer than this are one event; the room merges over all peers.
+const KEYFRAME_EVENT_INTERVAL: Duration = Duration::from_millis(50);
+/// What `close()` may take: it waits at most 100 ms for the crate's task.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Whose session this is, and how it reports.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter {
+    pub(super) peer: PeerId,
+    pub(super) generation: Generation,
+    pub(super) events: EventSender,
+}
+
+impl Reporter {
+    fn report(&self, event: PeerEvent) {
+        self.events.report(Event::Peer {
+            peer: self.peer.clone(),
+            generation: self.generation,
+            event,
+        });
+    }
+
+    /// Answers an order for which there is no connection any more.
+    fn refuse(&self, order: PeerOrder, message: &str) {
+        match order {
+            PeerOrder::CreateOffer { negotiation, .. }
+            | PeerOrder::AcceptOffer { negotiation, .. }
+            | PeerOrder::AcceptAnswer { negotiation, .. }
+            | PeerOrder::Rollback { negotiation } => {
+                self.report(PeerEvent::NegotiationFailed {
+                    negotiation,
+                    message: message.to_owned(),
+                });
+            }
+            PeerOrder::Open
+            | PeerOrder::AddCandidate(_)
+            | PeerOrder::RequestKeyframe
+            | PeerOrder::Close => {}
+        }
+    }
+}
+
+/// What a session is made of.
+pub(super) struct Parts {
+    pub(super) settings: Arc<RtcSettings>,
+    pub(super) slot: Slot,
+    pub(super) inbound: PeerInbound,
+    pub(super) orders: mpsc::Receiver<PeerOrder>,
+    pub(super) reporter: Reporter,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// Runs a session from its opening to `Closed`.
+pub(super) async fn run(parts: Parts) {
+    let Parts {
+        settings,
+        slot,
+        inbound,
+        orders,
+        reporter,
+        counters,
+    } = parts;
+    let keyframe_wanted = Arc::new(Notify::new());
+    let opened = Connection::open(&settings, Arc::clone(&keyframe_wanted)).await;
+    let (connection, observations) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            return refuse(
+                orders,
+                &reporter,
+                format!("the connection could not be opened: {error}"),
+            )
+            .await;
+        }
+    };
+
+    let payload_types = (
+        Arc::new(PayloadType::default()),
+        Arc::new(PayloadType::default()),
+    );
+    let (ended_in, ended) = mpsc::channel(1);
+    let mut tasks = JoinSet::new();
+    let sender = Sender::new(
+        (&connection.audio, &connection.video),
+        payload_types.clone(),
+        slot,
+        observations.connection.clone(),
+        Arc::clone(&keyframe_wanted),
+        ended_in.clone(),
+        Arc::clone(&counters),
+    );
+    let receiving = Arc::new(Receiving {
+        inbound,
+        audio: connection.audio.transceiver,
+        video: connection.video.transceiver,
+        own_ssrc: connection.video.ssrc,
+        keyframe_ordered: Notify::new(),
+        ended: ended_in,
+        counters: Arc::clone(&counters),
+    });
+    let mut session = Session {
+        connection,
+        observations,
+        payload_types,
+        receiving,
+        reporter,
+        counters,
+        offer: None,
+        description: None,
+        dead: false,
+    };
+    match sender {
+        Ok(sender) => {
+            tasks.spawn(sender.run());
+        }
+        Err(error) => session.die(format!("sending could not be set up: {error}")),
+    }
+    session.watch_driver(&mut tasks);
+    session
+        .serve(orders, ended, &keyframe_wanted, &mut tasks)
+        .await;
+    session.close(tasks).await;
+}
+
+/// Stands in for a connection that could not be opened until the room closes it.
+async fn refuse(mut orders: mpsc::Receiver<PeerOrder>, reporter: &Reporter, message: String) {
+    reporter.report(PeerEvent::SessionDied {
+        message: message.clone(),
+    });
+    while let Some(order) = orders.recv().await {
+        if order == PeerOrder::Close {
+            break;
+        }
+        reporter.refuse(order, &message);
+    }
+    reporter.report(PeerEvent::Closed);
+}
+
+/// Our offer that waits for its answer.
+struct PendingOffer {
+    outline: Outline,
+    /// What [`Session::description`] and the current negotiation were before.
+    before: (Option<Outline>, NegotiationId),
+}
+
+struct Session {
+    connection: Connection,
+    observations: Observations,
+    payload_types: (Arc<PayloadType>, Arc<PayloadType>),
+    receiving: Arc<Receiving>,
+    reporter: Reporter,
+    counters: Arc<Counters>,
+    /// `have-local-offer` while there is one, else `stable`: an offer is accepted and answered in one step.
+    offer: Option<PendingOffer>,
+    /// The local description in effect.
+    description: Option<Outline>,
+    dead: bool,
+}
+
+impl Session {
+    async fn serve(
+        &mut self,
+        mut orders: mpsc::Receiver<PeerOrder>,
+        mut ended: mpsc::Receiver<()>,
+        keyframe_wanted: &Notify,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let mut health = interval(HEALTH_INTERVAL);
+        health.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut quiet_until = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    None | Some(PeerOrder::Close) => return,
+                    Some(order) => self.execute(order).await,
+                },
+                Some(finding) = self.observations.findings.recv() => match finding {
+                    Finding::Candidate { negotiation, candidate } => {
+                        self.on_candidate(negotiation, candidate);
+                    }
+                    Finding::Track(track) => {
+                        tasks.spawn(Arc::clone(&self.receiving).run(track));
+                    }
+                },
+                Ok(()) = self.observations.connection.changed() => {
+                    let state = *self.observations.connection.borrow_and_update();
+                    self.report(PeerEvent::ConnectionState(state));
+                }
+                Ok(()) = self.observations.ice.changed() => {
+                    let state = *self.observations.ice.borrow_and_update();
+                    self.report(PeerEvent::IceConnectionState(state));
+                }
+                () = asked_after(quiet_until, keyframe_wanted) => {
+                    quiet_until = tokio::time::Instant::now() + KEYFRAME_EVENT_INTERVAL;
+                    self.report(PeerEvent::KeyframeRequested);
+                }
+                Some(()) = ended.recv() => {
+                    self.die("the connection ended by itself".to_owned());
+                }
+                _ = health.tick() => self.read_round_trip().await,
+            }
+        }
+    }
+
+    fn report(&self, event: PeerEvent) {
+        if !self.dead {
+            self.reporter.report(event);
+        }
+    }
+
+    fn die(&mut self, message: String) {
+        self.report(PeerEvent::SessionDied { message });
+        self.dead = true;
+    }
+
+    /// The crate ends the event stream of a sending track when its task ends, for whatever reason: the one
+    /// sign of a silent death (a failed rebind) that is there from the beginning. The stream's RTCP is
+    /// drained along the way.
+    fn watch_driver(&self, tasks: &mut JoinSet<()>) {
+        for sending in [&self.connection.audio, &self.connection.video] {
+            let track = Arc::clone(&sending.track);
+            let ended = self.receiving.ended.clone();
+            tasks.spawn(async move {
+                while track.poll().await.is_some() {}
+                let _ = ended.try_send(());
+            });
+        }
+    }
+
+    async fn execute(&mut self, order: PeerOrder) {
+        if self.dead {
+            return self.reporter.refuse(order, "the connection is dead");
+        }
+        match order {
+            PeerOrder::CreateOffer {
+                negotiation,
+                ice_restart,
+            } => {
+                let result = limited(self.create_offer(negotiation, ice_restart)).await;
+                self.conclude(negotiation, "creating an offer", result);
+            }
+            PeerOrder::AcceptOffer { negotiation, sdp } => {
+                let result = limited(self.accept_offer(negotiation, &sdp)).await;
+                self.conclude(negotiation, "accepting an offer", result);
+            }
+            PeerOrder::AcceptAnswer { negotiation, sdp } => {
+                let result = limited(self.accept_answer(negotiation, &sdp)).await;
+                self.conclude(negotiation, "accepting an answer", result);
+            }
+            PeerOrder::Rollback { negotiation } => {
+                let result = limited(self.roll_back(negotiation)).await;
+                self.conclude(negotiation, "taking an offer back", result);
+            }
+            PeerOrder::AddCandidate(candidate) => {
+                if let Err(error) = limited(self.add_candidate(candidate)).await {
+                    log::debug!(peer = self.reporter.peer.as_str(); "a remote candidate was not taken: {error}");
+                }
+            }
+            PeerOrder::RequestKeyframe => self.receiving.keyframe_ordered.notify_one(),
+            // Handled by the caller, or a second `Open`.
+            PeerOrder::Open | PeerOrder::Close => {}
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        negotiation: NegotiationId,
+        attempted: &str,
+        result: Result<PeerEvent, Error>,
+    ) {
+        match result {
+            Ok(event) => self.report(event),
+            Err(error) => {
+                self.report(PeerEvent::NegotiationFailed {
+                    negotiation,
+                    message: format!("{attempted} failed: {error}"),
+                });
+                // All of it is local work: a connection that takes seconds is stuck.
+                if matches!(error, Error::TimedOut(_)) {
+                    self.die(format!("the connection hangs {attempted}"));
+                }
+            }
+        }
+    }
+
+    async fn create_offer(
+        &mut self,
+        negotiation: NegotiationId,
+        ice_restart: bool,
+    ) -> Result<PeerEvent, Error> {
+        let before = (
+            self.description.clone(),
+            self.observations.negotiation.current(),
+        );
+        // Gathering starts inside of `set_local_description`.
+        self.observations.negotiation.set(negotiation);
+        let made = self.make_offer(ice_restart).await;
+        let (text, outline) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.observations.negotiation.set(before.1);
+                return Err(error);
+            }
+        };
+        self.description = Some(outline.clone());
+        self.offer = Some(PendingOffer { outline, before });
+        Ok(PeerEvent::OfferCreated {
+            negotiation,
+            sdp: Sdp::new(&marked(&text)),
+        })
+    }
+
+    async fn make_offer(&self, ice_restart: bool) -> Result<(String, Outline), Error> {
+        let connection = &self.connection.inner;
+        let offer = connection
+            .create_offer(Some(RTCOfferOptions { ice_restart }))
+            .await?;
+        let text = offer.sdp.clone();
+        let outline = Outline::parse(&text).map_err(Error::Description)?;
+        connection.set_local_description(offer).await?;
+        Ok((text, outline))
+    }
+
+    async fn accept_offer(
+        &mut self,
+        negotiation: NegotiationId,
+        sdp: &Sdp,
+    ) -> Result<PeerEvent, Error> {
+        if self.offer.is_some() {
+            return Err(Error::State("our own offer is pending; roll it back first"));
+        }
+        let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
+        let before = self.observations.negotiation.current();
+        let answered = self.answer(negotiation, sdp, &remote).await;
+        let (text, outline) = match answered {
+            Ok(answered) => answered,
+            Err(error) => {
+                self.observations.negotiation.set(before);
+                self.drop_remote_offer().await;
+                return Err(error);
+            }
+        };
+        self.description = Some(outline);
+        self.read_payload_types().await;
+        Ok(PeerEvent::AnswerCreated {
+            negotiation,
+            sdp: Sdp::new(&marked(&text)),
+        })
+    }
+
+    async fn answer(
+        &self,
+        negotiation: NegotiationId,
+        sdp: &Sdp,
+        remote: &Outline,
+    ) -> Result<(String, Outline), Error> {
+        let connection = &self.connection.inner;
+        let offer = RTCSessionDescription::offer(sdp.as_str().to_owned())?;
+        connection.set_remote_description(offer).await?;
+        // From here on a candidate belongs to this negotiation: it is in the answer or follows it.
+        self.observations.negotiation.set(negotiation);
+        let answer = connection.create_answer(None).await?;
+        let text = answer.sdp.clone();
+        let outline = Outline::parse(&text).map_err(Error::Description)?;
+        if !remote.is_answered_by(&outline) {
+            return Err(Error::Description(
+                "its media sections cannot all be answered".to_owned(),
+            ));
+        }
+        connection.set_local_description(answer).await?;
+        Ok((text, outline))
+    }
+
+    /// Back to `stable` after an offer that could not be answered, so that the next one can.
+    async fn drop_remote_offer(&self) {
+        let connection = &self.connection.inner;
+        if connection.pending_remote_description().await.is_none() {
+            return;
+        }
+        let rollback = rollback();
+        if let Err(error) = connection.set_remote_description(rollback).await {
+            let error = Error::from(error);
+            log::warn!(peer = self.reporter.peer.as_str(); "an unusable offer could not be dropped: {error}");
+        }
+    }
+
+    async fn accept_answer(
+        &mut self,
+        negotiation: NegotiationId,
+        sdp: &Sdp,
+    ) -> Result<PeerEvent, Error> {
+        let Some(pending) = &self.offer else {
+            return Err(Error::State("no offer of ours is pending"));
+        };
+        let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
+        if !pending.outline.is_answered_by(&remote) {
+            return Err(Error::Description(
+                "its media sections are not those of our offer".to_owned(),
+            ));
+        }
+        let answer = RTCSessionDescription::answer(sdp.as_str().to_owned())?;
+        let connection = &self.connection.inner;
+        let result = connection.set_remote_description(answer).await;
+        // The crate may fail after it has left have-local-offer.
+        if connection.pending_local_description().await.is_none() {
+            self.offer = None;
+        }
+        result?;
+        self.read_payload_types().await;
+        Ok(PeerEvent::AnswerApplied { negotiation })
+    }
+
+    async fn roll_back(&mut self, negotiation: NegotiationId) -> Result<PeerEvent, Error> {
+        if self.offer.is_none() {
+            return Err(Error::State("no offer of ours is pending"));
+        }
+        let connection = &self.connection.inner;
+        connection.set_local_description(rollback()).await?;
+        if let Some(pending) = self.offer.take() {
+            let (description, current) = pending.before;
+            self.description = description;
+            self.observations.negotiation.set(current);
+        }
+        Ok(PeerEvent::RolledBack { negotiation })
+    }
+
+    async fn add_candidate(&self, candidate: IceCandidate) -> Result<(), Error> {
+        // The crate opens a TCP connection to wherever a passive TCP candidate says; we offer UDP only.
+        let transport = candidate.candidate.split_ascii_whitespace().nth(2);
+        if transport.is_some_and(|transport| !transport.eq_ignore_ascii_case("udp")) {
+            return Ok(());
+        }
+        let init = RTCIceCandidateInit {
+            candidate: candidate.candidate,
+            sdp_mid: candidate.sdp_mid,
+            sdp_mline_index: candidate.sdp_m_line_index,
+            username_fragment: candidate.username_fragment,
+            url: None,
+        };
+        Ok(self.connection.inner.add_ice_candidate(init).await?)
+    }
+
+    fn on_candidate(&self, negotiation: NegotiationId, candidate: String) {
+        let description = self.description.as_ref();
+        self.report(PeerEvent::LocalCandidate {
+            negotiation,
+            candidate: IceCandidate {
+                candidate,
+                // Everything is bundled into the first m-line's transport (RFC 9143).
+                sdp_mid: description
+                    .and_then(|outline| outline.sections.first())
+                    .map(|(_, mid)| mid.clone()),
+                sdp_m_line_index: Some(0),
+                username_fragment: description
+                    .and_then(|outline| outline.username_fragment.clone()),
+            },
+        });
+    }
+
+    /// The numbers in the description are the peer's choice as often as ours; a packet with another one is
+    /// dropped without an error.
+    async fn read_payload_types(&self) {
+        let (audio, video) = &self.payload_types;
+        for (kind, sending, payload_type) in [
+            (RtpCodecKind::Audio, &self.connection.audio, audio),
+            (RtpCodecKind::Video, &self.connection.video, video),
+        ] {
+            let negotiated = sending.payload_type().await;
+            if negotiated.is_none() {
+                log::warn!(peer = self.reporter.peer.as_str(); "the peer takes no {kind} of ours");
+            }
+            payload_type.set(negotiated);
+        }
+    }
+
+    async fn read_round_trip(&self) {
+        if *self.observations.connection.borrow() != ConnectionState::Connected {
+            return;
+        }
+        let report = self
+            .connection
+            .inner
+            .get_stats(Instant::now(), StatsSelector::None)
+            .await;
+        let pair = report
+            .candidate_pairs()
+            .filter(|pair| pair.nominated && pair.current_round_trip_time > 0.0)
+            .last();
+        if let Some(seconds) = pair.map(|pair| pair.current_round_trip_time)
+            && let Ok(time) = Duration::try_from_secs_f64(seconds)
+        {
+            self.counters.on_round_trip(time);
+        }
+    }
+
+    /// Every way out comes through here: dropped without `close()`, the connection's task and socket would
+    /// stay for ever.
+    async fn close(self, mut tasks: JoinSet<()>) {
+        let closing = timeout(CLOSE_LIMIT, self.connection.inner.close());
+        match closing.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = Error::from(error);
+                log::warn!(peer = self.reporter.peer.as_str(); "closing a connection: {error}");
+            }
+            Err(_) => {
+                log::error!(peer = self.reporter.peer.as_str(); "a connection did not close within {CLOSE_LIMIT:?}");
+            }
+        }
+        // Nothing in them wants to be finished.
+        tasks.shutdown().await;
+        self.reporter.report(PeerEvent::Closed);
+    }
+}
+
+fn rollback() -> RTCSessionDescription {
+    let mut rollback = RTCSessionDescription::default();
+    rollback.sdp_type = RTCSdpType::Rollback;
+    rollback
+}
+
+/// Waits for a request that is there at `moment` or comes later; cancel-safe.
+async fn asked_after(moment: tokio::time::Instant, request: &Notify) {
+    tokio::time::sleep_until(moment).await;
+    request.notified().await;
+}
+
+async fn limited<T>(operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match timeout(OPERATION_LIMIT, operation).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::TimedOut(OPERATION_LIMIT)),
+    }
+}

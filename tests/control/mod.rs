@@ -1,0 +1,163 @@
+//! The control socket with a real socket and a played room, `huddlectl` as a process, the service's unit.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod huddlectl;
+mod service;
+mod socket;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use huddled::control::{Backend, ControlRequest, ControlSocket, PictureError, serve};
+use huddled::room::{
+    Badge, Color, Command, ConnectionState, DeniedReason, IceConnectionState, Pattern, PeerId,
+    PeerPhase, PeerSnapshot, RoomEvent, RoomSnapshot, Shape, SignalingState, Source, Timestamp,
+};
+use serde_json::json;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// What the played pipeline gives as a picture of `u-1`; the daemon passes it on without looking.
+const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n and the rest \x00\xff";
+
+/// A directory of one test, removed at its end.
+struct TemporaryDirectory(PathBuf);
+
+impl TemporaryDirectory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("huddled-it-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A served control socket whose room is played by the test.
+struct Played {
+    path: PathBuf,
+    orders: Arc<Mutex<Vec<(Command, Source)>>>,
+    snapshots: watch::Sender<Arc<RoomSnapshot>>,
+    events: broadcast::Sender<RoomEvent>,
+    beat: Arc<AtomicU64>,
+    server: JoinHandle<()>,
+    room: JoinHandle<()>,
+    // Last, so that it goes when nobody uses it any more.
+    directory: TemporaryDirectory,
+}
+
+impl Played {
+    /// Serves with the members `users`; the room denies presses and grants everything else.
+    fn start(name: &str, users: &[&str]) -> Self {
+        let directory = TemporaryDirectory::new(name);
+        let path = directory.path().join("control.sock");
+        let socket = ControlSocket::open(&path).unwrap();
+        let (commands, mut requests) = mpsc::channel::<ControlRequest>(8);
+        let (snapshots, shown) = watch::channel(Arc::new(room(users)));
+        let (events, _) = broadcast::channel(16);
+        let orders = Arc::new(Mutex::new(Vec::new()));
+        let beat = Arc::new(AtomicU64::new(0));
+        let backend = Backend {
+            commands,
+            snapshots: shown,
+            events: events.clone(),
+            picture: Arc::new(|user| match user.as_str() {
+                "u-1" => Ok(PICTURE.to_vec()),
+                _ => Err(PictureError::NoneYet),
+            }),
+            health: Arc::new(|| json!({"video": {"frames_captured": 300}})),
+            reload: Arc::new(|| {
+                Err("config.toml:3: unknown key bitrte; did you mean bitrate?".to_owned())
+            }),
+            clock: || Timestamp::from_millis(10_000),
+        };
+        let room = tokio::spawn({
+            let orders = Arc::clone(&orders);
+            async move {
+                while let Some(request) = requests.recv().await {
+                    orders
+                        .lock()
+                        .unwrap()
+                        .push((request.command, request.source));
+                    let _ = request.reply.send(match request.command {
+                        Command::Press(_) => Err(DeniedReason::PanelNotSimulated),
+                        _ => Ok(()),
+                    });
+                }
+            }
+        });
+        let server = tokio::spawn(serve(socket, backend, Arc::clone(&beat)));
+        Self {
+            path,
+            orders,
+            snapshots,
+            events,
+            beat,
+            server,
+            room,
+            directory,
+        }
+    }
+
+    fn orders(&self) -> Vec<(Command, Source)> {
+        self.orders.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        self.server.abort();
+        self.room.abort();
+    }
+}
+
+fn room(users: &[&str]) -> RoomSnapshot {
+    RoomSnapshot {
+        generation: 1,
+        sim: true,
+        signaling: SignalingState::Joined,
+        signaling_since: Timestamp::from_millis(4_000),
+        banner: None,
+        connected_peers: users.len(),
+        microphone_muted: true,
+        microphone_confirmed: Some(true),
+        microphone_forced: false,
+        camera_off: false,
+        camera_confirmed: Some(false),
+        camera_forced: false,
+        camera_lost: false,
+        sharing: false,
+        screen_forced: false,
+        led_mic: Pattern::new(Color::Red, Shape::Steady),
+        led_camera: Pattern::new(Color::Green, Shape::Steady),
+        led_status: Pattern::new(Color::Green, Shape::Steady),
+        peers: users
+            .iter()
+            .map(|user| PeerSnapshot {
+                user: PeerId::new(user),
+                name: format!("Name of {user}"),
+                connection_state: ConnectionState::Connected,
+                previous_connection_state: ConnectionState::Connecting,
+                ice_connection_state: IceConnectionState::Connected,
+                phase: PeerPhase::Connected,
+                attempt: 0,
+                max_attempts: 3,
+                since: Timestamp::from_millis(9_000),
+                badge: None::<Badge>,
+                muted: false,
+                video_off: false,
+                sharing: false,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,9 @@
+//! Integration tests, linked once.
+
+mod config;
+mod control;
+mod floors;
+mod room;
+mod rtc;
+mod socketio;
+mod wire;

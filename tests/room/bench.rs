@@ -1,0 +1,327 @@
+//! One `Room` with its shells played by hand.
+
+use std::time::Duration;
+
+use huddled::room::*;
+
+/// Our own id in these stories; `a…` is smaller, `z…` greater.
+pub const OWN: &str = "m-box";
+pub const MEETING: &str = "meeting-1";
+
+pub fn settings() -> RoomSettings {
+    RoomSettings {
+        identity: Some(Identity {
+            meeting: MEETING.into(),
+            user: PeerId::new(OWN),
+        }),
+        place: "https://server.example/meeting-1".into(),
+        first_start: FirstStart::Open,
+        panel_simulated: true,
+        sim: true,
+        has_camera: true,
+        has_screen: false,
+        recovery: RecoverySettings::default(),
+    }
+}
+
+/// The state file of a box that was left open.
+pub fn open_state() -> Persisted {
+    Persisted::Known(PersistedState {
+        muted: false,
+        camera_off: false,
+        place: settings().place,
+    })
+}
+
+pub fn id(text: &str) -> PeerId {
+    PeerId::new(text)
+}
+
+/// A description of connection `connection`, version `version`.
+pub fn sdp(connection: &str, version: u32, from_box: bool) -> Sdp {
+    let tool = if from_box { "a=tool:huddled\r\n" } else { "" };
+    Sdp::new(&format!(
+        "v=0\r\no=- 1 {version} IN IP4 0.0.0.0\r\ns=-\r\n{tool}a=fingerprint:sha-256 {connection}\r\n\
+         a=ice-ufrag:{connection}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+    ))
+}
+
+pub fn candidate(number: u32, ufrag: Option<&str>) -> IceCandidate {
+    IceCandidate {
+        candidate: format!("candidate:{number} 1 udp 1 10.0.0.1 {number} typ host"),
+        sdp_mid: Some("0".into()),
+        sdp_m_line_index: Some(0),
+        username_fragment: ufrag.map(str::to_owned),
+    }
+}
+
+pub fn row(user: &str) -> Participant {
+    Participant {
+        user: id(user),
+        name: Some(format!("Name of {user}")),
+        muted: None,
+        video_off: None,
+    }
+}
+
+pub struct Bench {
+    pub room: Room,
+    pub now: Timestamp,
+    /// Orders not yet looked at.
+    pub effects: Vec<Effect>,
+    /// Pipelines and disk answer by themselves.
+    pub answers: bool,
+    pub session: SessionId,
+}
+
+impl Bench {
+    pub fn new(settings: RoomSettings) -> Self {
+        let now = Timestamp::from_millis(100_000);
+        Self {
+            room: Room::new(settings, 1, now),
+            now,
+            effects: Vec::new(),
+            answers: true,
+            session: SessionId(0),
+        }
+    }
+
+    /// Started, connected, joined with these others; everything until then is taken away.
+    pub fn joined(others: &[&str]) -> Self {
+        let mut bench = Self::new(settings());
+        bench.tell(Event::Started {
+            persisted: open_state(),
+        });
+        bench.join(others);
+        bench.take();
+        bench
+    }
+
+    pub fn join(&mut self, others: &[&str]) {
+        self.tell(Event::SignalingOpened {
+            session: self.session,
+        });
+        let mut rows = vec![row(OWN)];
+        rows.extend(others.iter().map(|other| row(other)));
+        self.hear(ServerMessage::Participants(rows));
+        self.hear(ServerMessage::Joined { user: id(OWN) });
+    }
+
+    fn drain(&mut self) {
+        let mut answers = Vec::new();
+        while let Some(effect) = self.room.poll_effect() {
+            if let Effect::OpenSignaling { session } = effect {
+                self.session = session;
+            }
+            if self.answers {
+                if let Effect::SetMicrophone { muted } = effect {
+                    answers.push(Event::MicrophoneConfirmed { muted });
+                } else if let Effect::SetCamera { off } = effect {
+                    answers.push(Event::CameraConfirmed { off });
+                } else if let Effect::PersistState { state, .. } = &effect {
+                    answers.push(Event::StatePersisted {
+                        state: state.clone(),
+                        error: None,
+                    });
+                }
+            }
+            self.effects.push(effect);
+        }
+        for answer in answers {
+            self.tell(answer);
+        }
+    }
+
+    pub fn tell(&mut self, event: Event) {
+        self.room.handle_event(event, self.now);
+        self.drain();
+    }
+
+    pub fn hear(&mut self, message: ServerMessage) {
+        self.tell(Event::MessageReceived {
+            session: self.session,
+            message,
+        });
+    }
+
+    pub fn press(&mut self, button: Button) {
+        for pressed in [true, false] {
+            self.now = self.now + Duration::from_millis(100);
+            self.tell(Event::ButtonEdge {
+                button,
+                pressed,
+                at: self.now,
+            });
+        }
+    }
+
+    /// Lets time pass and every deadline fire in its turn.
+    pub fn pass(&mut self, millis: u64) {
+        let until = self.now + Duration::from_millis(millis);
+        while let Some((at, _)) = self.room.poll_timeout().filter(|(at, _)| *at <= until) {
+            self.now = self.now.max(at);
+            self.room.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    /// The server talks, so that time may pass without a probe.
+    pub fn pass_with_server(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.pass(1000);
+            self.tell(Event::ActivitySeen {
+                session: self.session,
+            });
+        }
+    }
+
+    /// The orders since the last look.
+    pub fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The messages sent since the last look.
+    pub fn sent(&mut self) -> Vec<ClientMessage> {
+        self.take()
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Send { message, .. } => Some(message),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The orders to peers since the last look.
+    pub fn orders(&mut self) -> Vec<(String, Generation, PeerOrder)> {
+        self.take()
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::Peer {
+                    peer,
+                    generation,
+                    order,
+                } => Some((peer.as_str().to_owned(), generation, order)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn report(&mut self, peer: &str, generation: Generation, event: PeerEvent) {
+        self.tell(Event::Peer {
+            peer: id(peer),
+            generation,
+            event,
+        });
+    }
+
+    pub fn hear_offer(&mut self, from: &str, sdp: &Sdp, dialect: Dialect) {
+        self.hear(ServerMessage::Offer {
+            from: id(from),
+            sdp: sdp.clone(),
+            dialect,
+            room: (dialect == Dialect::Media).then(|| MEETING.to_owned()),
+        });
+    }
+
+    pub fn hear_answer(&mut self, from: &str, sdp: &Sdp, dialect: Dialect) {
+        self.hear(ServerMessage::Answer {
+            from: id(from),
+            sdp: sdp.clone(),
+            dialect,
+            room: None,
+        });
+    }
+
+    pub fn hear_ready(&mut self, user: &str, dialect: Dialect) {
+        self.hear(ServerMessage::PeerReady {
+            user: id(user),
+            dialect,
+        });
+    }
+
+    /// Takes the orders; expects `Open` and `CreateOffer` for this peer.
+    #[track_caller]
+    pub fn expect_offer_order(&mut self, peer: &str) -> (Generation, NegotiationId) {
+        let orders = self.orders();
+        let found = orders
+            .iter()
+            .find_map(|(who, generation, order)| match order {
+                PeerOrder::CreateOffer { negotiation, .. } if who == peer => {
+                    Some((*generation, *negotiation))
+                }
+                _ => None,
+            });
+        found.unwrap_or_else(|| panic!("no offer ordered for {peer}: {orders:?}"))
+    }
+
+    /// Takes the orders; expects `AcceptOffer` for this peer.
+    #[track_caller]
+    pub fn expect_accept_order(&mut self, peer: &str) -> (Generation, NegotiationId) {
+        let orders = self.orders();
+        let found = orders
+            .iter()
+            .find_map(|(who, generation, order)| match order {
+                PeerOrder::AcceptOffer { negotiation, .. } if who == peer => {
+                    Some((*generation, *negotiation))
+                }
+                _ => None,
+            });
+        found.unwrap_or_else(|| panic!("no offer accepted from {peer}: {orders:?}"))
+    }
+
+    /// A connection to a browser, made from its ready.
+    #[track_caller]
+    pub fn connect(&mut self, peer: &str) -> Generation {
+        self.take();
+        self.hear_ready(peer, Dialect::Media);
+        let (generation, negotiation) = self.expect_offer_order(peer);
+        self.report(
+            peer,
+            generation,
+            PeerEvent::OfferCreated {
+                negotiation,
+                sdp: sdp("own", 1, true),
+            },
+        );
+        self.hear_answer(peer, &sdp(&format!("{peer}-1"), 1, false), Dialect::Media);
+        self.report(peer, generation, PeerEvent::AnswerApplied { negotiation });
+        self.connected(peer, generation);
+        self.take();
+        generation
+    }
+
+    pub fn connected(&mut self, peer: &str, generation: Generation) {
+        for state in [ConnectionState::Connecting, ConnectionState::Connected] {
+            self.report(peer, generation, PeerEvent::ConnectionState(state));
+        }
+    }
+
+    #[track_caller]
+    pub fn peer(&self, user: &str) -> PeerSnapshot {
+        let snapshot = self.room.snapshot();
+        let found = snapshot.peers.iter().find(|peer| peer.user == id(user));
+        found
+            .unwrap_or_else(|| panic!("{user} is not in the roster"))
+            .clone()
+    }
+
+    pub fn has_peer(&self, user: &str) -> bool {
+        self.room
+            .snapshot()
+            .peers
+            .iter()
+            .any(|peer| peer.user == id(user))
+    }
+}
+
+/// The events published among these orders.
+pub fn published(effects: &[Effect]) -> Vec<RoomEvent> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Publish(event) => Some(event.clone()),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,10 @@
+//! Peer connections against each other, over real sockets.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod bench;
+mod closing;
+mod hostile;
+mod media;
+mod negotiation;
+mod wire;
