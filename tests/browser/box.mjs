@@ -191,13 +191,13 @@ ${extra}`;
 
   /** Frames since the start: taken from the camera, and encoded. */
   async frames() {
-    const { camera } = await this.health();
-    return { captured: camera.captured, encoded: camera.encoded };
+    const { video_out: { captured, encoded } } = await this.health();
+    return { captured, encoded };
   }
 
   /** What the simulated speaker heard lately. */
   async heard() {
-    return (await this.health()).speaker;
+    return (await this.health()).speaker.heard;
   }
 
   /** Presses a button of the virtual panel. */

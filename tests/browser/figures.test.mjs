@@ -98,7 +98,7 @@ async function boxSoundLatency(box) {
   const since = monotonic();
   const onsets = new Set();
   await waitFor(`${PHRASES} phrases at the box's loudspeaker`, async () => {
-    const { onset_at_ms: onset } = await box.heard();
+    const { onset_ms: onset } = await box.heard();
     if (onset > since) onsets.add(onset);
     return onsets.size >= PHRASES;
   }, { within: 15_000, every: 50, state: () => box.health() });
