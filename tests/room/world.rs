@@ -49,6 +49,11 @@ pub struct Member {
     pub exited: bool,
     pub muted_at_server: Option<bool>,
     timer: Option<Timestamp>,
+    /// Somebody in the room pressed since the microphone was closed last (or it started open).
+    may_open: bool,
+    /// What the disk says about the microphone.
+    disk_muted: bool,
+    disk_free: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +197,9 @@ impl World {
             exited: false,
             muted_at_server: None,
             timer: None,
+            may_open: true,
+            disk_muted: false,
+            disk_free: Timestamp::default(),
         });
         self.members.len() - 1
     }
@@ -203,12 +211,14 @@ impl World {
         index
     }
 
+    /// Starts with what its disk says.
     fn start_box(&mut self, index: usize) {
+        let muted = self.members[index].disk_muted;
         self.fact(
             index,
             Event::Started {
                 persisted: Persisted::Known(PersistedState {
-                    muted: false,
+                    muted,
                     camera_off: false,
                     place: settings().place,
                 }),
@@ -239,6 +249,7 @@ impl World {
         member.program = Program::Box(Box::new(room));
         member.generations.clear();
         member.exited = false;
+        member.may_open = true;
         self.start_box(index);
     }
 
@@ -281,6 +292,19 @@ impl World {
             browser.attempts.clear();
         }
         self.open_page(index, camera);
+    }
+
+    /// A finger on the button.
+    pub fn press(&mut self, index: usize, button: Button) {
+        self.members[index].may_open |= button == Button::Mic;
+        self.fact(
+            index,
+            Event::CommandReceived {
+                request: RequestId(0),
+                command: Command::Press(button),
+                source: Source::Panel,
+            },
+        );
     }
 
     // ---- running
@@ -411,6 +435,8 @@ impl World {
             }
             Effect::CloseSignaling { session, .. } => {
                 assert_eq!(session, self.members[index].session);
+                self.queue
+                    .retain(|_, d| !matches!(d, Delivery::OpenDone(m, _) if *m == index));
                 self.drop_socket(index);
             }
             Effect::Peer {
@@ -422,6 +448,13 @@ impl World {
                 self.obey_peer(index, &peer, generation, order);
             }
             Effect::SetMicrophone { muted } => {
+                let member = &mut self.members[index];
+                if muted {
+                    member.may_open = false;
+                } else {
+                    assert!(member.may_open, "only a press in the room opens");
+                    assert!(!member.disk_muted, "open is on the disk before it opens");
+                }
                 self.later(
                     millis(20),
                     Delivery::Fact(index, Event::MicrophoneConfirmed { muted }),
@@ -433,9 +466,17 @@ impl World {
                     Delivery::Fact(index, Event::CameraConfirmed { off }),
                 );
             }
-            Effect::PersistState { state, .. } => {
+            Effect::PersistState { state, sync } => {
+                let member = &mut self.members[index];
+                assert!(state.muted || sync || !member.disk_muted, "open is synced");
+                member.disk_muted = state.muted;
+                let after = 5 + self.dice.roll(200);
+                // The disk answers in order.
+                self.members[index].disk_free =
+                    self.members[index].disk_free.max(self.now + millis(after));
+                let after = self.members[index].disk_free.since(self.now);
                 self.later(
-                    millis(10),
+                    after,
                     Delivery::Fact(index, Event::StatePersisted { state, error: None }),
                 );
             }
