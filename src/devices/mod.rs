@@ -1,9 +1,18 @@
 //! FLOOR 2: hardware behind small traits, shaped by ALSA periods and V4L2 dequeue: blocking, each on a
 //! thread of its own, each with its own clock.
 
+mod pace;
+pub mod picture;
+mod sim;
+
 use std::time::Duration;
 
+use crate::config::{
+    MicrophoneDevice, MicrophoneSettings, VideoDevice, VideoEncoding, VideoSettings,
+};
 use crate::room::{Button, Led, Pattern, Timestamp};
+
+pub use sim::{Faults, Strip, read_strip};
 
 /// Sampling rate of everything in this program, Hz. Devices convert.
 pub const SAMPLE_RATE: u32 = 48_000;
@@ -156,4 +165,80 @@ pub struct ButtonEdge {
 pub trait Panel: Send {
     /// Shows a pattern; keeps moving by itself.
     fn set_led(&mut self, led: Led, pattern: Pattern);
+}
+
+/// Opens a source of pictures; its stream stands still until [`Camera::start`]. `box_name` is what a
+/// test card shows; simulated cameras deliver `[video]`'s size and rate.
+///
+/// # Errors
+/// [`DeviceError::Misconfigured`] where nothing is configured, or what is configured cannot be.
+pub fn open_camera(
+    settings: &VideoSettings,
+    box_name: &str,
+    video: &VideoEncoding,
+) -> Result<Box<dyn Camera>, DeviceError> {
+    open_camera_with_faults(settings, box_name, video, &Faults::default())
+}
+
+/// As [`open_camera`]; a simulated camera obeys `faults`.
+///
+/// # Errors
+/// As [`open_camera`].
+pub fn open_camera_with_faults(
+    settings: &VideoSettings,
+    box_name: &str,
+    video: &VideoEncoding,
+    faults: &Faults,
+) -> Result<Box<dyn Camera>, DeviceError> {
+    let ppm = settings.ppm;
+    match &settings.device {
+        VideoDevice::None => Err(DeviceError::Misconfigured {
+            device: "camera".to_owned(),
+            reason: "none is configured; set [camera] device".to_owned(),
+        }),
+        VideoDevice::V4l2(name) => Err(not_supported(name, "V4L2 cameras", "sim:testcard")),
+        VideoDevice::SimTestcard => sim::open_testcard(box_name, video, ppm, faults),
+        VideoDevice::SimSlides | VideoDevice::SimFile(_) => {
+            Err(not_supported("sim:", "these", "sim:testcard"))
+        }
+    }
+}
+
+/// Opens the microphone. Where none is configured, one that hears digital silence stands in.
+///
+/// # Errors
+/// [`DeviceError::Gone`] where it is not there, [`DeviceError::Misconfigured`] where it cannot be used.
+pub fn open_microphone(settings: &MicrophoneSettings) -> Result<Box<dyn Microphone>, DeviceError> {
+    open_microphone_with_faults(settings, &Faults::default())
+}
+
+/// As [`open_microphone`]; a simulated microphone obeys `faults`.
+///
+/// # Errors
+/// As [`open_microphone`].
+pub fn open_microphone_with_faults(
+    settings: &MicrophoneSettings,
+    faults: &Faults,
+) -> Result<Box<dyn Microphone>, DeviceError> {
+    let ppm = settings.ppm;
+    match &settings.device {
+        MicrophoneDevice::None | MicrophoneDevice::SimSilence => sim::open_silence(ppm, faults),
+        MicrophoneDevice::SimTone(hz) => sim::open_tone(*hz, ppm, faults),
+        MicrophoneDevice::SimSpeech => sim::open_speech(ppm, faults),
+        MicrophoneDevice::Alsa(_) | MicrophoneDevice::SimFile(_) => {
+            Err(not_supported("sim:", "these", "sim:tone"))
+        }
+    }
+}
+
+/// A microphone that hears digital silence at the right pace, to stand in for one that is not there.
+pub fn silent_microphone() -> Box<dyn Microphone> {
+    sim::silence()
+}
+
+fn not_supported(device: &str, what: &str, instead: &str) -> DeviceError {
+    DeviceError::Misconfigured {
+        device: device.to_owned(),
+        reason: format!("{what} are not supported yet in this version; use {instead}"),
+    }
 }

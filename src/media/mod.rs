@@ -7,12 +7,18 @@
 //!          \--> h264 decode pool --> newest picture of each peer
 //! ```
 
+pub mod capture;
+pub mod convert;
 pub(crate) mod decode;
+mod error;
 pub mod fanout;
+pub mod h264;
 pub mod inbound;
 pub(crate) mod jitter;
 pub(crate) mod meter;
+pub mod microphone;
 pub mod mixer;
+pub mod opus;
 pub(crate) mod opus_decode;
 pub mod pictures;
 pub(crate) mod playout;
@@ -24,6 +30,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::room::Timestamp;
+
+pub use error::EncodeError;
 
 /// One encoded picture of ours, packetised once for every peer.
 #[derive(Clone, Debug)]

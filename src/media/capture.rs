@@ -1,0 +1,793 @@
+//! Video out: one thread that captures, converts, encodes and publishes. Encoding runs here because 5 to
+//! 30 ms on an async worker would delay everybody's ICE consent.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::convert::Converter;
+use super::error::EncodeError;
+use super::fanout::Fanout;
+use super::h264::VideoEncoder;
+use crate::clock;
+use crate::config::{VideoDevice, VideoEncoding, VideoSettings};
+use crate::devices::picture::black_i420;
+use crate::devices::{Camera, DeviceError, RawFrame, open_camera};
+use crate::events::EventSender;
+use crate::room::{Event, Timestamp};
+
+/// Longest wait for a frame before orders are looked at.
+const DEQUEUE_TIMEOUT: Duration = Duration::from_millis(100);
+/// Longest wait for an order while there is nothing to capture.
+const IDLE: Duration = Duration::from_millis(200);
+/// A camera that delivers nothing for so long counts as lost.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// Between two attempts to open a camera that is not there.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Opens the camera, again and again if need be.
+pub type CameraOpener = Box<dyn FnMut() -> Result<Box<dyn Camera>, DeviceError> + Send>;
+
+/// What the pipeline has done since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VideoOutHealth {
+    /// Frames taken from the camera. Each of them is encoded, dropped or failed.
+    pub captured: u64,
+    /// Captured frames that were encoded: once each, however many peers there are.
+    pub encoded: u64,
+    /// Captured frames dropped because a newer one waited already.
+    pub dropped: u64,
+    /// Captured frames that could not be converted or encoded.
+    pub failed: u64,
+    /// Frames the camera lost itself: gaps in its sequence.
+    pub missed: u64,
+    /// Keyframes sent, black ones included.
+    pub keyframes: u64,
+    /// Black frames encoded while the camera was off or lost.
+    pub black: u64,
+    /// RTP payload bytes published.
+    pub bytes: u64,
+    /// The camera is gone or was never there.
+    pub lost: bool,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+}
+
+/// The handle of the thread. Dropping it stops the thread.
+#[derive(Debug)]
+pub struct VideoOut {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    video: VideoEncoding,
+}
+
+#[derive(Debug)]
+struct Shared {
+    orders: Mutex<Orders>,
+    ordered: Condvar,
+    counters: Counters,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Orders {
+    off: bool,
+    /// Counts the orders, so that each is confirmed, the repeated one too.
+    serial: u64,
+    keyframe: bool,
+    stop: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    beats: AtomicU64,
+    captured: AtomicU64,
+    encoded: AtomicU64,
+    dropped: AtomicU64,
+    failed: AtomicU64,
+    missed: AtomicU64,
+    keyframes: AtomicU64,
+    black: AtomicU64,
+    bytes: AtomicU64,
+    lost: AtomicBool,
+}
+
+fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+impl Shared {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl VideoOut {
+    /// Starts the thread, with the camera off until [`VideoOut::set_off`] orders otherwise. `box_name` is
+    /// what a test card shows.
+    ///
+    /// # Errors
+    /// When the encoder or the thread cannot be made. A missing camera is no error: it is reported as
+    /// [`Event::CameraLost`] and looked for every second.
+    pub fn spawn(
+        settings: &VideoSettings,
+        box_name: &str,
+        video: &VideoEncoding,
+        fanout: Arc<Fanout>,
+        events: EventSender,
+    ) -> Result<Self, EncodeError> {
+        let opener: Option<CameraOpener> = if settings.device == VideoDevice::None {
+            None
+        } else {
+            let (settings, box_name, video) = (settings.clone(), box_name.to_owned(), *video);
+            Some(Box::new(move || open_camera(&settings, &box_name, &video)))
+        };
+        Self::spawn_with(opener, video, fanout, events)
+    }
+
+    /// As [`VideoOut::spawn`] with a camera of one's own; `None` where none is configured, which is not a
+    /// loss.
+    ///
+    /// # Errors
+    /// As [`VideoOut::spawn`].
+    pub fn spawn_with(
+        opener: Option<CameraOpener>,
+        video: &VideoEncoding,
+        fanout: Arc<Fanout>,
+        events: EventSender,
+    ) -> Result<Self, EncodeError> {
+        let shared = Arc::new(Shared {
+            orders: Mutex::new(Orders {
+                off: true,
+                serial: 0,
+                keyframe: false,
+                stop: false,
+            }),
+            ordered: Condvar::new(),
+            counters: Counters::default(),
+        });
+        let worker = Worker {
+            shared: Arc::clone(&shared),
+            opener,
+            camera: None,
+            streaming: false,
+            retry_at: Some(Timestamp::default()),
+            lost: false,
+            confirmed: 0,
+            blank_sent_for: None,
+            last_frame_at: Timestamp::default(),
+            last_sequence: None,
+            encoder: VideoEncoder::new(video)?,
+            converter: Converter::new(video.width, video.height),
+            black: black_i420(video.width as usize, video.height as usize),
+            recycled: Vec::new(),
+            fanout,
+            events,
+        };
+        let thread = std::thread::Builder::new()
+            .name("video-out".to_owned())
+            .spawn(move || worker.run())
+            .map_err(EncodeError::Thread)?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+            video: *video,
+        })
+    }
+
+    /// Orders the camera off or on; [`Event::CameraConfirmed`] follows when it is done.
+    pub fn set_off(&self, off: bool) {
+        let mut orders = self.shared.orders();
+        orders.off = off;
+        orders.serial += 1;
+        drop(orders);
+        self.shared.ordered.notify_one();
+    }
+
+    /// Makes the next frame a keyframe. While the camera is off or lost one more black one is sent, so
+    /// that whoever joins now sees black instead of nothing.
+    pub fn order_keyframe(&self) {
+        self.shared.orders().keyframe = true;
+        self.shared.ordered.notify_one();
+    }
+
+    /// What has been done so far.
+    pub fn health(&self) -> VideoOutHealth {
+        let counters = &self.shared.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        VideoOutHealth {
+            captured: read(&counters.captured),
+            encoded: read(&counters.encoded),
+            dropped: read(&counters.dropped),
+            failed: read(&counters.failed),
+            missed: read(&counters.missed),
+            keyframes: read(&counters.keyframes),
+            black: read(&counters.black),
+            bytes: read(&counters.bytes),
+            lost: counters.lost.load(Ordering::Relaxed),
+            width: self.video.width,
+            height: self.video.height,
+        }
+    }
+
+    /// Grows as long as the thread turns.
+    pub fn beats(&self) -> u64 {
+        self.shared.counters.beats.load(Ordering::Relaxed)
+    }
+
+    /// Stops the camera and the thread; returns when both are.
+    pub fn stop(mut self) {
+        self.halt();
+    }
+
+    fn halt(&mut self) {
+        self.shared.orders().stop = true;
+        self.shared.ordered.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the video thread had panicked");
+        }
+    }
+}
+
+impl Drop for VideoOut {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// What lives on the thread.
+struct Worker {
+    shared: Arc<Shared>,
+    opener: Option<CameraOpener>,
+    /// Open, though perhaps not streaming.
+    camera: Option<Box<dyn Camera>>,
+    streaming: bool,
+    /// When to try to open the camera again; `None` where only another order can help.
+    retry_at: Option<Timestamp>,
+    /// As last reported.
+    lost: bool,
+    /// Serial of the last confirmed order.
+    confirmed: u64,
+    /// Serial of the order under which a black frame stands in for the lost camera.
+    blank_sent_for: Option<u64>,
+    last_frame_at: Timestamp,
+    last_sequence: Option<u64>,
+    encoder: VideoEncoder,
+    converter: Converter,
+    black: Vec<u8>,
+    recycled: Vec<u8>,
+    fanout: Arc<Fanout>,
+    events: EventSender,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            count(&self.shared.counters.beats, 1);
+            let orders = {
+                let mut orders = self.shared.orders();
+                let taken = *orders;
+                orders.keyframe = false;
+                taken
+            };
+            if orders.stop {
+                self.stop_stream();
+                return;
+            }
+            if orders.off {
+                self.rest(orders);
+            } else {
+                self.work(orders);
+            }
+        }
+    }
+
+    /// The camera is off.
+    fn rest(&mut self, orders: Orders) {
+        self.stop_stream();
+        if orders.serial != self.confirmed {
+            self.send_black();
+            self.confirm(orders);
+        } else if orders.keyframe {
+            self.send_black();
+        }
+        self.wait_for_orders(orders.serial, IDLE);
+    }
+
+    /// The camera is on, or would be.
+    fn work(&mut self, orders: Orders) {
+        let now = clock::monotonic();
+        if orders.serial != self.confirmed && self.retry_at.is_none() {
+            self.retry_at = Some(now);
+        }
+        if self.camera.is_none() && self.retry_at.is_some_and(|at| now >= at) {
+            self.open();
+        }
+        if let Some(camera) = &mut self.camera
+            && !self.streaming
+        {
+            match camera.start() {
+                Ok(()) => {
+                    self.streaming = true;
+                    self.last_frame_at = now;
+                    self.last_sequence = None;
+                    self.encoder.order_keyframe();
+                }
+                Err(error) => self.lose(&error),
+            }
+        }
+        if self.camera.is_none() {
+            if orders.keyframe || self.blank_sent_for != Some(orders.serial) {
+                self.send_black();
+                self.blank_sent_for = Some(orders.serial);
+            }
+            self.confirm(orders);
+            self.wait_for_orders(orders.serial, IDLE);
+            return;
+        }
+        if orders.keyframe {
+            self.encoder.order_keyframe();
+        }
+        if self.capture() {
+            self.confirm(orders);
+        }
+    }
+
+    fn open(&mut self) {
+        let Some(opener) = &mut self.opener else {
+            self.retry_at = None;
+            return;
+        };
+        match opener() {
+            Ok(camera) => self.camera = Some(camera),
+            Err(error) => self.lose(&error),
+        }
+    }
+
+    /// Takes the newest frame and sends it; whether one was sent.
+    fn capture(&mut self) -> bool {
+        let Some(camera) = &mut self.camera else {
+            return false;
+        };
+        let recycled = std::mem::take(&mut self.recycled);
+        let mut frame = match camera.dequeue(DEQUEUE_TIMEOUT, recycled) {
+            Ok(frame) => frame,
+            Err(DeviceError::Stalled { device, .. }) => {
+                let waited = clock::monotonic().since(self.last_frame_at);
+                if waited >= STALLED_AFTER {
+                    self.lose(&DeviceError::Stalled {
+                        device,
+                        after: waited,
+                    });
+                }
+                return false;
+            }
+            Err(error) => {
+                self.lose(&error);
+                return false;
+            }
+        };
+        let counters = &self.shared.counters;
+        let mut missed = gap(self.last_sequence, frame.sequence);
+        count(&counters.captured, 1);
+        // A frame that is overtaken while it waits would only add its age to everybody's latency.
+        while let Ok(newer) = camera.dequeue(Duration::ZERO, Vec::new()) {
+            missed += gap(Some(frame.sequence), newer.sequence);
+            count(&counters.captured, 1);
+            count(&counters.dropped, 1);
+            frame = newer;
+        }
+        count(&counters.missed, missed);
+        self.last_sequence = Some(frame.sequence);
+        self.last_frame_at = clock::monotonic();
+        if self.lost {
+            log::info!("the camera is back");
+            self.set_lost(false);
+        }
+        self.blank_sent_for = None;
+        let sent = self.encode(&frame);
+        self.recycled = frame.data;
+        sent
+    }
+
+    fn encode(&mut self, frame: &RawFrame) -> bool {
+        let encoded = self
+            .converter
+            .convert(frame)
+            .and_then(|picture| self.encoder.encode(picture, frame.captured_at));
+        let counters = &self.shared.counters;
+        match encoded {
+            Ok(Some(video)) => {
+                count(&counters.encoded, 1);
+                count(&counters.keyframes, u64::from(video.keyframe));
+                let bytes: usize = video.payloads.iter().map(|payload| payload.len()).sum();
+                count(&counters.bytes, bytes as u64);
+                self.fanout.publish_video(&video);
+                true
+            }
+            Ok(None) => {
+                count(&counters.failed, 1);
+                false
+            }
+            Err(error) => {
+                // One sentence for a whole row of bad frames.
+                if counters.failed.fetch_add(1, Ordering::Relaxed) == 0 {
+                    log::warn!("a captured frame was dropped: {error}");
+                }
+                false
+            }
+        }
+    }
+
+    fn send_black(&mut self) {
+        self.encoder.order_keyframe();
+        match self.encoder.encode(&self.black, clock::monotonic()) {
+            Ok(Some(video)) => {
+                let counters = &self.shared.counters;
+                count(&counters.black, 1);
+                count(&counters.keyframes, u64::from(video.keyframe));
+                let bytes: usize = video.payloads.iter().map(|payload| payload.len()).sum();
+                count(&counters.bytes, bytes as u64);
+                self.fanout.publish_video(&video);
+            }
+            Ok(None) => log::warn!(
+                "the encoder skipped the black frame; receivers may see a frozen picture"
+            ),
+            Err(error) => log::warn!("no black frame, receivers may see a frozen picture: {error}"),
+        }
+    }
+
+    fn stop_stream(&mut self) {
+        if self.streaming
+            && let Some(camera) = &mut self.camera
+        {
+            camera.stop();
+        }
+        self.streaming = false;
+    }
+
+    fn lose(&mut self, error: &DeviceError) {
+        if !self.lost {
+            log::warn!("no picture from the camera: {error}");
+        }
+        self.stop_stream();
+        self.camera = None;
+        self.retry_at = error
+            .worth_retrying()
+            .then(|| clock::monotonic() + REOPEN_INTERVAL);
+        self.set_lost(true);
+    }
+
+    fn set_lost(&mut self, lost: bool) {
+        if self.lost != lost {
+            self.lost = lost;
+            self.shared.counters.lost.store(lost, Ordering::Relaxed);
+            self.events.report(Event::CameraLost(lost));
+        }
+    }
+
+    fn confirm(&mut self, orders: Orders) {
+        if self.confirmed != orders.serial {
+            self.confirmed = orders.serial;
+            self.events
+                .report(Event::CameraConfirmed { off: orders.off });
+        }
+    }
+
+    /// Waits for another order, a keyframe order or the end.
+    fn wait_for_orders(&self, serial: u64, longest: Duration) {
+        let guard = self.shared.orders();
+        let waited = self.shared.ordered.wait_timeout_while(guard, longest, |o| {
+            o.serial == serial && !o.keyframe && !o.stop
+        });
+        drop(waited);
+    }
+}
+
+/// Frames lost between two sequence numbers.
+fn gap(last: Option<u64>, next: u64) -> u64 {
+    last.map_or(0, |last| next.saturating_sub(last).saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EncodedVideo;
+    use super::super::fanout::{Outgoing, Slot};
+    use super::super::h264::media_time;
+    use super::*;
+    use crate::devices::{Faults, open_camera_with_faults, read_strip};
+    use crate::room::Bitrate;
+    use openh264::decoder::Decoder;
+    use openh264::formats::YUVSource;
+    use rtc::rtp::codec::h264::H264Packet;
+    use rtc::rtp::packetizer::Depacketizer;
+    use std::time::Instant;
+    use tokio::sync::mpsc;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const VIDEO: VideoEncoding = VideoEncoding {
+        width: 640,
+        height: 360,
+        frame_rate: 30,
+        bitrate: Bitrate(800_000),
+    };
+
+    struct Rig {
+        out: VideoOut,
+        faults: Faults,
+        slot: Slot,
+        events: mpsc::Receiver<Event>,
+    }
+
+    fn rig() -> Rig {
+        let faults = Faults::default();
+        let fanout = Fanout::new();
+        let (sender, events) = EventSender::channel();
+        let slot = fanout.subscribe();
+        slot.set_open(true);
+        let settings = VideoSettings {
+            device: VideoDevice::SimTestcard,
+            ppm: 0,
+        };
+        let handle = faults.clone();
+        let opener: CameraOpener =
+            Box::new(move || open_camera_with_faults(&settings, "Room 1", &VIDEO, &handle));
+        let out = VideoOut::spawn_with(Some(opener), &VIDEO, fanout, sender).unwrap();
+        Rig {
+            out,
+            faults,
+            slot,
+            events,
+        }
+    }
+
+    impl Rig {
+        async fn frame(&mut self) -> EncodedVideo {
+            let wait = async {
+                loop {
+                    match self.slot.next().await {
+                        Outgoing::Video(frame) => return frame,
+                        Outgoing::KeyframeNeeded => self.out.order_keyframe(),
+                        Outgoing::Audio(_) => {}
+                    }
+                }
+            };
+            tokio::time::timeout(PATIENCE, wait).await.expect("a frame")
+        }
+
+        async fn event(&mut self) -> Event {
+            tokio::time::timeout(PATIENCE, self.events.recv())
+                .await
+                .expect("an event")
+                .expect("the thread lives")
+        }
+    }
+
+    struct Screen {
+        decoder: Decoder,
+        luma: Vec<u8>,
+    }
+
+    impl Screen {
+        fn new() -> Self {
+            Self {
+                decoder: Decoder::new().unwrap(),
+                luma: Vec::new(),
+            }
+        }
+
+        /// The luma plane without padding.
+        fn show(&mut self, frame: &EncodedVideo) -> &[u8] {
+            let mut depacketizer = H264Packet::default();
+            let unit: Vec<u8> = frame
+                .payloads
+                .iter()
+                .flat_map(|payload| depacketizer.depacketize(payload).unwrap())
+                .collect();
+            let picture = self.decoder.decode(&unit).unwrap().expect("a picture");
+            assert_eq!(picture.dimensions(), (640, 360));
+            let (stride, _, _) = picture.strides();
+            self.luma = picture
+                .y()
+                .chunks(stride)
+                .take(360)
+                .flat_map(|row| row[..640].to_vec())
+                .collect();
+            &self.luma
+        }
+    }
+
+    #[tokio::test]
+    async fn the_test_card_arrives_decodable_with_its_counter_and_capture_time() {
+        let mut rig = rig();
+        rig.out.set_off(false);
+        let mut screen = Screen::new();
+        let mut last = None;
+        for index in 0..20 {
+            let frame = rig.frame().await;
+            assert!(
+                index > 0 || frame.keyframe,
+                "the stream starts with a keyframe"
+            );
+            let strip = read_strip(screen.show(&frame), 640, 640, 360).expect("a readable strip");
+            assert_eq!(
+                u128::from(strip.captured_ms),
+                frame.captured_at.as_duration().as_millis() & 0xFFFF_FFFF
+            );
+            assert_eq!(frame.media_time, media_time(frame.captured_at));
+            assert!(last.is_none_or(|last| strip.counter > last));
+            last = Some(strip.counter);
+        }
+        assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
+        let health = rig.out.health();
+        println!("{health:?}, {} beats", rig.out.beats());
+        assert!(health.captured >= 20);
+        assert_eq!(
+            health.captured,
+            health.encoded + health.dropped + health.failed
+        );
+        assert_eq!((health.failed, health.lost), (0, false));
+        rig.out.stop();
+    }
+
+    #[tokio::test]
+    async fn off_sends_one_black_keyframe_and_then_nothing_until_asked() {
+        let mut rig = rig();
+        rig.out.set_off(false);
+        rig.frame().await;
+        assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
+        rig.out.set_off(true);
+        assert_eq!(rig.event().await, Event::CameraConfirmed { off: true });
+        let encoded = rig.out.health().encoded;
+        let mut screen = Screen::new();
+        let black = loop {
+            let frame = rig.frame().await;
+            // The decoder needs a keyframe first; the card's frames before it come from a running stream.
+            if frame.keyframe && screen.show(&frame).iter().all(|value| *value < 20) {
+                break frame;
+            }
+        };
+        assert!(black.keyframe);
+        assert_eq!(rig.out.health().encoded, encoded, "the camera stands still");
+        assert_eq!(rig.out.health().black, 1);
+        // A late joiner.
+        let beats = rig.out.beats();
+        rig.out.order_keyframe();
+        let again = rig.frame().await;
+        assert!(again.keyframe && again.media_time != black.media_time);
+        assert!(Screen::new().show(&again).iter().all(|value| *value < 20));
+        assert_eq!(rig.out.health().black, 2);
+        // It goes on beating, and comes back with a keyframe.
+        let before = Instant::now();
+        rig.out.set_off(false);
+        let back = rig.frame().await;
+        println!("on again after {:?}", before.elapsed());
+        assert!(back.keyframe);
+        assert!(read_strip(Screen::new().show(&back), 640, 640, 360).is_some());
+        assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
+        assert!(rig.out.beats() > beats);
+    }
+
+    #[tokio::test]
+    async fn every_order_is_confirmed_the_repeated_one_too() {
+        let mut rig = rig();
+        for off in [true, true, false, false, true] {
+            rig.out.set_off(off);
+            assert_eq!(rig.event().await, Event::CameraConfirmed { off });
+        }
+    }
+
+    #[tokio::test]
+    async fn an_ordered_keyframe_comes_within_a_few_frames() {
+        let mut rig = rig();
+        rig.out.set_off(false);
+        for _ in 0..5 {
+            rig.frame().await;
+        }
+        rig.out.order_keyframe();
+        let mut frames = 0;
+        while !rig.frame().await.keyframe {
+            frames += 1;
+            assert!(frames < 30);
+        }
+        println!("a keyframe after {frames} others");
+    }
+
+    #[tokio::test]
+    async fn a_lost_camera_turns_black_and_comes_back_by_itself() {
+        let mut rig = rig();
+        rig.out.set_off(false);
+        rig.frame().await;
+        assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
+        rig.faults.set_gone(true);
+        assert_eq!(rig.event().await, Event::CameraLost(true));
+        let mut screen = Screen::new();
+        loop {
+            let frame = rig.frame().await;
+            if frame.keyframe && screen.show(&frame).iter().all(|value| *value < 20) {
+                break;
+            }
+        }
+        assert!(rig.out.health().lost);
+        rig.faults.set_gone(false);
+        assert_eq!(rig.event().await, Event::CameraLost(false));
+        loop {
+            let frame = rig.frame().await;
+            let luma = screen.show(&frame);
+            if let Some(_strip) = read_strip(luma, 640, 640, 360) {
+                assert!(frame.keyframe, "it starts anew");
+                break;
+            }
+        }
+        assert!(!rig.out.health().lost);
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_stalls_is_lost_and_one_that_drops_frames_is_counted() {
+        let mut rig = rig();
+        rig.out.set_off(false);
+        rig.frame().await;
+        assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
+        let missed = rig.out.health().missed;
+        rig.faults.drop_frames(5);
+        let deadline = Instant::now() + PATIENCE;
+        while rig.out.health().missed < missed + 5 {
+            assert!(Instant::now() < deadline);
+            rig.frame().await;
+        }
+        rig.faults.set_stalled(true);
+        assert_eq!(rig.event().await, Event::CameraLost(true));
+        rig.faults.set_stalled(false);
+        assert_eq!(rig.event().await, Event::CameraLost(false));
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_cannot_be_is_lost_and_orders_are_still_confirmed() {
+        let fanout = Fanout::new();
+        let (sender, mut events) = EventSender::channel();
+        let settings = VideoSettings {
+            device: VideoDevice::V4l2("/dev/video0".to_owned()),
+            ppm: 0,
+        };
+        let out = VideoOut::spawn(&settings, "Room 1", &VIDEO, fanout, sender).unwrap();
+        out.set_off(false);
+        assert_eq!(events.recv().await, Some(Event::CameraLost(true)));
+        assert_eq!(
+            events.recv().await,
+            Some(Event::CameraConfirmed { off: false })
+        );
+        out.stop();
+    }
+
+    #[tokio::test]
+    async fn without_a_camera_nothing_is_lost_and_a_joiner_gets_black() {
+        let fanout = Fanout::new();
+        let (sender, mut events) = EventSender::channel();
+        let settings = VideoSettings {
+            device: VideoDevice::None,
+            ppm: 0,
+        };
+        let mut slot = fanout.subscribe();
+        let out = VideoOut::spawn(&settings, "Room 1", &VIDEO, fanout, sender).unwrap();
+        out.set_off(false);
+        assert_eq!(
+            events.recv().await,
+            Some(Event::CameraConfirmed { off: false })
+        );
+        slot.set_open(true);
+        out.order_keyframe();
+        let frame = tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Outgoing::Video(frame) = slot.next().await {
+                    break frame;
+                }
+            }
+        });
+        assert!(frame.await.expect("a black frame").keyframe);
+        assert!(!out.health().lost);
+    }
+}
