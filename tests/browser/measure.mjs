@@ -7,6 +7,8 @@ import { median, monotonic, waitFor } from './wait.mjs';
 const DIGITAL_SILENCE = 1e-6;
 /** Length of one window of the page's probe, ms. */
 const WINDOW = 10;
+/** How many quiet windows in a row are taken for the mute. */
+const QUIET_WINDOWS = 3;
 /** The box promises digital silence from this long after the last sound on, ms (interfaces.md, mute, rule 5). */
 const TAIL = 40;
 
@@ -29,7 +31,9 @@ export async function hearMute(member, user, mutedAt, milliseconds = 2000) {
     return all.length > 0 && all.at(-1)[0] > mutedAt + 500 + milliseconds && all;
   }, { within: milliseconds + 5000, every: 100 });
   const before = median(windows.filter(([time]) => time < mutedAt).map(([, peak]) => peak));
-  const fall = windows.find(([time, peak]) => time >= mutedAt && peak < before / 2);
+  // A single quiet window is a dip of speech or of concealment, not the mute.
+  const quiet = (index) => windows.slice(index, index + QUIET_WINDOWS).every(([, peak]) => peak < before / 2);
+  const fall = windows.find(([time], index) => time >= mutedAt && quiet(index));
   if (!fall) return { fellAt: Infinity, before, loudestAfter: before, loudWindows: windows.length, silentFor: 0 };
   const [fellAt] = fall;
   const after = windows.filter(([time]) => time >= fellAt + TAIL + WINDOW);
