@@ -7,6 +7,8 @@ import { fromWall, median, monotonic, waitFor } from './wait.mjs';
 
 const SMALL = { size: '320x180', fps: 15 };
 const PHRASES = 5;
+/** One comes each second. */
+const REPORTS = 6;
 
 suite('figures', (scenario) => {
   for (const manner of ['v2', 'v1']) {
@@ -36,6 +38,11 @@ suite('figures', (scenario) => {
     const box = await lab.box({ microphone: 'sim:speech', video: { frame_rate: 30 } });
     const member = await lab.member('v2', { ...SMALL, mic: 'speech:660' });
     await member.untilPicture(box.user);
+    // A browser aligns picture and sound by the sender's reports, over some seconds.
+    await waitFor('sender reports for picture and sound', async () => {
+      const stats = await member.stats(box.user);
+      return ['audio', 'video'].every((kind) => stats[`reports-${kind}`]?.reportsSent >= REPORTS);
+    }, { within: 20_000, every: 200 });
     const [picture, sound, heard] = await Promise.all([
       pictureLatency(member, box.user, 30 * PHRASES),
       soundLatency(member, box.user, PHRASES),

@@ -21,7 +21,7 @@ async function muteAndListen(lab, { drop = 0, ...options } = {}) {
   const mutedAt = monotonic();
   await box.ask('mute');
   const heard = await hearMute(member, box.user, mutedAt);
-  lab.figure(`mute-heard-after${drop ? '-with-fec' : ''}`, heard.fellAt - mutedAt, 'ms');
+  if (Number.isFinite(heard.fellAt)) lab.figure(`mute-heard-after${drop ? '-with-fec' : ''}`, heard.fellAt - mutedAt, 'ms');
   console.log(`# peaks of 10 ms around the mute: ${heard.tail}`);
   assertMuted(heard, mutedAt);
   return { box, member, mutedAt };

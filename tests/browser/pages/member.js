@@ -341,6 +341,7 @@ export class Member {
         const key = `${direction}-${each.kind}-${each.mid}`;
         found[key] = { ...each, codec: codec(each), codecParameters: report.get(each.codecId)?.sdpFmtpLine ?? null };
       }
+      if (each.type === 'remote-outbound-rtp') found[`reports-${each.kind}`] = each;
       if (each.type === 'candidate-pair' && each.nominated) {
         found.pair = { ...each, local: report.get(each.localCandidateId), remote: report.get(each.remoteCandidateId) };
       }
