@@ -139,8 +139,8 @@ fn fitted(
         (even(inner, target_width), target_height)
     };
     (
-        (target_width - inner_width) / 2 & !1,
-        (target_height - inner_height) / 2 & !1,
+        ((target_width - inner_width) / 2) & !1,
+        ((target_height - inner_height) / 2) & !1,
         inner_width,
         inner_height,
     )
