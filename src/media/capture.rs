@@ -144,7 +144,8 @@ impl VideoOut {
         })
     }
 
-    /// Orders the camera off or on; [`CameraConfirmed`](crate::room::Event::CameraConfirmed) follows when it is done.
+    /// Orders the camera off or on; [`CameraConfirmed`](crate::room::Event::CameraConfirmed) follows when
+    /// it is done.
     pub fn set_off(&self, off: bool) {
         let mut orders = self.shared.orders();
         orders.off = off;

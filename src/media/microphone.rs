@@ -496,6 +496,57 @@ mod tests {
         assert!(!rig.out.health().lost);
     }
 
+    /// Knows its own delay no better than to some milliseconds.
+    struct Jittery(Box<dyn Microphone>, u64);
+
+    impl Microphone for Jittery {
+        fn name(&self) -> &str {
+            "jittery"
+        }
+
+        fn read_period(
+            &mut self,
+            samples: &mut [i16; PERIOD],
+        ) -> Result<CapturedPeriod, DeviceError> {
+            let period = self.0.read_period(samples)?;
+            self.1 += 1;
+            let late = Duration::from_millis(self.1 * 7 % 9);
+            Ok(CapturedPeriod {
+                captured_at: period.captured_at + late,
+                ..period
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_jittery_capture_time_does_not_move_media_time() {
+        let fanout = Fanout::new();
+        let (sender, _events) = EventSender::channel();
+        let mut slot = fanout.subscribe();
+        slot.set_open(true);
+        let opener: MicrophoneOpener =
+            Box::new(|| Ok(Box::new(Jittery(crate::devices::silent_microphone(), 0))));
+        let encoding = AudioEncoding {
+            bitrate: Bitrate(32_000),
+        };
+        let out = AudioOut::spawn_with(opener, &encoding, fanout, sender).unwrap();
+        let mut last: Option<u32> = None;
+        for _ in 0..20 {
+            let outgoing = tokio::time::timeout(PATIENCE, slot.next()).await.unwrap();
+            let Outgoing::Audio(packet) = outgoing else {
+                continue;
+            };
+            let ticks = last.map(|last| packet.media_time.wrapping_sub(last));
+            if out.health().xruns == 0 && slot.drops().audio == 0 {
+                assert!(
+                    ticks.is_none_or(|ticks| ticks == PACKET as u32),
+                    "{ticks:?}"
+                );
+            }
+            last = Some(packet.media_time);
+        }
+    }
+
     #[tokio::test]
     async fn media_time_jumps_over_an_xrun_and_never_back() {
         let mut rig = rig();

@@ -19,8 +19,11 @@ use crate::room::{Event, Timestamp};
 
 /// 10 ms.
 const PERIOD_DURATION: Duration = Duration::from_millis(10);
-/// Periods that begin later than this after the end of the one before have a gap before them.
-const GAP: Duration = Duration::from_millis(5);
+/// A device that reports an xrun has lost what was captured in a gap longer than this.
+const XRUN_GAP: Duration = Duration::from_millis(5);
+/// One that does not has lost something only in a longer gap (it was opened anew): many devices know
+/// their own delay no better than to a period, and such jitter must not move media time.
+const SILENT_GAP: Duration = Duration::from_millis(50);
 
 /// What lives on the thread.
 pub(super) struct Worker {
@@ -100,7 +103,7 @@ impl Worker {
         if period.xrun {
             self.shared.xruns.fetch_add(1, Ordering::Relaxed);
         }
-        self.keep_time(period.captured_at);
+        self.keep_time(&period);
         let Some(first_at) = self.first_at.take() else {
             self.packet[..PERIOD].copy_from_slice(samples);
             self.first_at = Some(period.captured_at);
@@ -124,14 +127,16 @@ impl Worker {
     }
 
     /// Keeps media time on the sample clock, and lets it jump over what was not captured.
-    fn keep_time(&mut self, captured_at: Timestamp) {
+    fn keep_time(&mut self, period: &CapturedPeriod) {
+        let captured_at = period.captured_at;
+        let longest = if period.xrun { XRUN_GAP } else { SILENT_GAP };
         let gap = self
             .expected_at
             .map_or(Duration::ZERO, |expected| captured_at.since(expected));
         self.expected_at = Some(captured_at + PERIOD_DURATION);
         match self.media_time {
             None => self.media_time = Some(ticks(captured_at.as_duration())),
-            Some(media_time) if gap > GAP => {
+            Some(media_time) if gap > longest => {
                 // Half a packet from before the gap goes with it: its other half does not exist.
                 let half = self.first_at.take().map_or(0, |_| PERIOD as u32);
                 self.media_time = Some(media_time.wrapping_add(half).wrapping_add(ticks(gap)));
