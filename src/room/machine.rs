@@ -382,6 +382,8 @@ impl Room {
                     return Err(DeniedReason::Unconfigured);
                 }
                 if self.life == Life::Running {
+                    // Whoever orders this knows of it.
+                    self.signaling.refusal = None;
                     self.signaling.open(&mut self.out, now);
                 }
             }
@@ -406,7 +408,9 @@ impl Room {
             return;
         }
         let elsewhere = old.identity != self.settings.identity || old.place != self.settings.place;
-        let stays_away = self.signaling.is_idle() && old.identity.is_some();
+        // Ordered away we stay away; sent away from there we may go elsewhere.
+        let sent_away = self.signaling.refusal.is_some();
+        let stays_away = self.signaling.is_idle() && old.identity.is_some() && !sent_away;
         if elsewhere {
             // Leaving comes before joining anew, and closing before both.
             if old.place != self.settings.place {

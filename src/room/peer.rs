@@ -276,7 +276,8 @@ impl Peer {
             State::CreatingOffer { .. } => {}
             State::Stable | State::ApplyingAnswer { .. } | State::CreatingAnswer { .. } => {
                 if young {
-                    // It called us and then said that it is ready.
+                    // It called us and then said that it is ready; or it began anew at once, which its silence will tell.
+                    self.suspect_until = Some(now + SUSPECT);
                 } else if self.is_box && self.state == ConnectionState::Connected {
                     self.suspect_until = Some(now + SUSPECT);
                 } else {

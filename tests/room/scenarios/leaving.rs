@@ -143,6 +143,36 @@ fn another_meeting_is_joined_muted_after_leaving_the_old_one() {
 }
 
 #[test]
+fn sent_away_from_one_meeting_it_joins_another_and_ordered_away_it_does_not() {
+    let elsewhere = RoomSettings {
+        place: "https://server.example/meeting-2".into(),
+        ..settings()
+    };
+    for ordered in [true, false] {
+        let mut bench = Bench::joined(&[]);
+        if ordered {
+            bench.tell(Event::CommandReceived {
+                request: RequestId(1),
+                command: Command::Leave,
+                source: Source::Control("uid 0, pid 1".into()),
+            });
+        } else {
+            bench.hear(ServerMessage::Kicked {
+                user: id(OWN),
+                reason: None,
+            });
+        }
+        bench.take();
+        bench.tell(Event::SettingsChanged(Box::new(elsewhere.clone())));
+        let opened = bench
+            .take()
+            .iter()
+            .any(|e| matches!(e, Effect::OpenSignaling { .. }));
+        assert_eq!(opened, !ordered);
+    }
+}
+
+#[test]
 fn identify_shows_for_ten_seconds() {
     let mut bench = Bench::joined(&[]);
     bench.tell(Event::CommandReceived {

@@ -228,3 +228,27 @@ fn members_who_left_while_we_were_away_are_gone_after_the_return() {
     bench.pass_with_server(6);
     assert!(!bench.has_peer("z-1"));
 }
+
+#[test]
+fn a_ghost_that_comes_back_at_once_costs_the_connection_and_not_a_loop() {
+    let mut bench = Bench::joined(&[]);
+    let first = bench.session;
+    bench.hear(ServerMessage::UserLeft { user: id(OWN) });
+    bench.hear(ServerMessage::UserLeft { user: id(OWN) });
+    bench.hear(ServerMessage::Joined { user: id(OWN) });
+    bench.take();
+    bench.pass(1_000);
+    bench.hear(ServerMessage::UserLeft { user: id(OWN) });
+    let effects = bench.take();
+    assert!(effects.contains(&Effect::CloseSignaling {
+        session: first,
+        leave: false
+    }));
+    assert!(!effects.iter().any(|e| matches!(
+        e,
+        Effect::Send {
+            message: ClientMessage::Leave,
+            ..
+        }
+    )));
+}
