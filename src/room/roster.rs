@@ -195,3 +195,72 @@ impl Roster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::backoff::Rng;
+    use super::super::outbox::Outbox;
+    use super::super::settings::RecoverySettings;
+    use super::super::types::SessionId;
+    use super::*;
+
+    fn row(user: &str) -> Participant {
+        Participant {
+            user: PeerId::new(user),
+            name: None,
+            muted: None,
+            video_off: None,
+        }
+    }
+
+    /// A roster after `Participants` with these, at `now` = 0.
+    fn with_roster(rows: &[&str], work: impl FnOnce(&mut Roster, &mut Context<'_>)) {
+        let own = PeerId::new("me");
+        let recovery = RecoverySettings::default();
+        let (mut rng, mut out) = (Rng::new(1), Outbox::default());
+        out.set_joined(Some(SessionId(1)));
+        let mut cx = Context {
+            own: &own,
+            recovery: &recovery,
+            rng: &mut rng,
+            out: &mut out,
+        };
+        let mut roster = Roster::default();
+        let rows: Vec<Participant> = rows.iter().map(|user| row(user)).collect();
+        roster.on_participants(&rows, &mut cx, Timestamp::default());
+        work(&mut roster, &mut cx);
+    }
+
+    #[test]
+    fn we_are_never_in_our_own_roster() {
+        with_roster(&["me", "you"], |roster, _| {
+            assert_eq!(roster.ids().collect::<Vec<_>>(), [&PeerId::new("you")]);
+        });
+    }
+
+    #[test]
+    fn whom_an_answered_roll_call_does_not_name_is_gone() {
+        with_roster(&["x", "y"], |roster, cx| {
+            let at = Timestamp::from_millis;
+            roster.on_asked();
+            roster.handle_timeout(cx, at(8_000));
+            assert_eq!(roster.ids().count(), 2, "unanswered it means nothing");
+            roster.on_named(&row("x"), cx, at(8_100));
+            roster.handle_timeout(cx, at(13_100));
+            assert_eq!(roster.ids().collect::<Vec<_>>(), [&PeerId::new("x")]);
+        });
+    }
+
+    #[test]
+    fn strangers_cause_one_question_in_ten_seconds() {
+        with_roster(&[], |roster, cx| {
+            let stranger = PeerId::new("stranger");
+            for millis in 0..10_000 {
+                roster.on_stranger(&stranger, cx, Timestamp::from_millis(millis));
+            }
+            assert_eq!(std::iter::from_fn(|| cx.out.take()).count(), 2);
+            roster.on_stranger(&stranger, cx, Timestamp::from_millis(10_000));
+            assert_eq!(std::iter::from_fn(|| cx.out.take()).count(), 2);
+        });
+    }
+}
