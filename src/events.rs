@@ -7,6 +7,10 @@ use crate::room::Event;
 /// How many facts may wait for the driver. Filling it means the driver hangs; that is a defect and is logged.
 pub const CAPACITY: usize = 8192;
 
+/// Places that facts from outside leave free, so that a flood from the network cannot push out a press, a
+/// confirmation or a signal.
+const RESERVED: usize = CAPACITY / 2;
+
 /// The shells' end of the queue to the driver. Cheap to clone; usable from any thread.
 #[derive(Clone, Debug)]
 pub struct EventSender(mpsc::Sender<Event>);
@@ -16,6 +20,17 @@ impl EventSender {
     pub fn channel() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         (Self(sender), receiver)
+    }
+
+    /// Reports a fact whose number the network decides: waits while the queue is half full, which slows down
+    /// whoever sends.
+    pub async fn forward(&self, event: Event) {
+        // An error means that the driver is gone: the process is ending.
+        if let Ok(mut permits) = self.0.reserve_many(RESERVED + 1).await
+            && let Some(permit) = permits.next()
+        {
+            permit.send(event);
+        }
     }
 
     /// Reports a fact; never blocks.
@@ -28,5 +43,38 @@ impl EventSender {
             // The driver is gone: the process is ending.
             Err(mpsc::error::TrySendError::Closed(_)) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::SessionId;
+
+    #[tokio::test]
+    async fn a_flood_from_the_network_leaves_places_for_what_happens_in_the_room() {
+        let (events, mut driver) = EventSender::channel();
+        let flood = events.clone();
+        let flooding = tokio::spawn(async move {
+            for number in 0..CAPACITY as u64 {
+                flood
+                    .forward(Event::ActivitySeen {
+                        session: SessionId(number),
+                    })
+                    .await;
+            }
+        });
+        while driver.len() < CAPACITY - RESERVED {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(driver.len(), CAPACITY - RESERVED);
+        events.report(Event::StopRequested);
+        assert_eq!(driver.len(), CAPACITY - RESERVED + 1);
+        let mut stopped = false;
+        for _ in 0..=CAPACITY {
+            stopped |= driver.recv().await == Some(Event::StopRequested);
+        }
+        assert!(stopped);
+        flooding.await.unwrap();
     }
 }

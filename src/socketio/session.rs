@@ -300,7 +300,7 @@ impl Reader<'_> {
             // Said before `SignalingOpened`, or an event of the application with that name.
             Fact::Connected => None,
             Fact::Arrived { event, payload } => {
-                self.on_arrived(event, &payload);
+                self.on_arrived(event, &payload).await;
                 None
             }
             Fact::Failed(trouble) => {
@@ -334,7 +334,7 @@ impl Reader<'_> {
         }
     }
 
-    fn on_arrived(&mut self, event: String, payload: &Value) {
+    async fn on_arrived(&mut self, event: String, payload: &Value) {
         let session = self.session;
         match wire::read(&event, payload) {
             Incoming::Message(message) => {
@@ -342,7 +342,8 @@ impl Reader<'_> {
                     self.explanation = Some((Instant::now(), message.clone()));
                 }
                 self.events
-                    .report(Event::MessageReceived { session, message });
+                    .forward(Event::MessageReceived { session, message })
+                    .await;
             }
             Incoming::Ignored => self.on_activity(),
             Incoming::Malformed { reason } => {

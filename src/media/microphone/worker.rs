@@ -154,6 +154,9 @@ impl Worker {
                 return None;
             }
             self.silent = closed;
+            if closed {
+                self.fanout.drop_audio();
+            }
         }
         if closed {
             self.shared
