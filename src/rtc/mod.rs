@@ -15,6 +15,7 @@ mod connection;
 mod error;
 mod handler;
 mod health;
+mod negotiation;
 mod receiving;
 mod sdp;
 mod sending;
