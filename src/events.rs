@@ -22,15 +22,11 @@ impl EventSender {
         (Self(sender), receiver)
     }
 
-    /// Reports a fact whose number the network decides: waits while the queue is half full, which slows down
-    /// whoever sends.
-    pub async fn forward(&self, event: Event) {
-        // An error means that the driver is gone: the process is ending.
-        if let Ok(mut permits) = self.0.reserve_many(RESERVED + 1).await
-            && let Some(permit) = permits.next()
-        {
-            permit.send(event);
-        }
+    /// Waits while the queue is half full. To be called before each fact whose number the network decides, which
+    /// slows down whoever sends. Cancel safe.
+    pub async fn wait_for_room(&self) {
+        // The places are given back at once; an error means that the driver is gone, as the process is ending.
+        drop(self.0.reserve_many(RESERVED + 1).await);
     }
 
     /// Reports a fact; never blocks.
@@ -57,11 +53,10 @@ mod tests {
         let flood = events.clone();
         let flooding = tokio::spawn(async move {
             for number in 0..CAPACITY as u64 {
-                flood
-                    .forward(Event::ActivitySeen {
-                        session: SessionId(number),
-                    })
-                    .await;
+                flood.wait_for_room().await;
+                flood.report(Event::ActivitySeen {
+                    session: SessionId(number),
+                });
             }
         });
         while driver.len() < CAPACITY - RESERVED {

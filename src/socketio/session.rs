@@ -150,7 +150,7 @@ pub(super) async fn run(
                 },
                 Err(None) => None,
             },
-            Some(fact) = facts.recv() => reader.on_fact(fact),
+            Some(fact) = next_fact(&mut facts, events) => reader.on_fact(fact),
             // A panic in the crate's task is caught by the runtime and told to nobody.
             _ = beat.tick() => (Handle::current().metrics().num_alive_tasks() < TASKS).then(|| {
                 SignalingFailure::Unreachable {
@@ -280,6 +280,13 @@ async fn say_goodbye(client: Client) {
     }
 }
 
+/// The next fact, once the driver has room for what it may mean: the crate's queue fills meanwhile, which holds
+/// the server back.
+async fn next_fact(facts: &mut mpsc::Receiver<Fact>, events: &EventSender) -> Option<Fact> {
+    events.wait_for_room().await;
+    facts.recv().await
+}
+
 /// Reads what arrives in one session.
 struct Reader<'a> {
     session: SessionId,
@@ -300,7 +307,7 @@ impl Reader<'_> {
             // Said before `SignalingOpened`, or an event of the application with that name.
             Fact::Connected => None,
             Fact::Arrived { event, payload } => {
-                self.on_arrived(event, &payload).await;
+                self.on_arrived(event, &payload);
                 None
             }
             Fact::Failed(trouble) => {
@@ -334,7 +341,7 @@ impl Reader<'_> {
         }
     }
 
-    async fn on_arrived(&mut self, event: String, payload: &Value) {
+    fn on_arrived(&mut self, event: String, payload: &Value) {
         let session = self.session;
         match wire::read(&event, payload) {
             Incoming::Message(message) => {
@@ -342,8 +349,7 @@ impl Reader<'_> {
                     self.explanation = Some((Instant::now(), message.clone()));
                 }
                 self.events
-                    .forward(Event::MessageReceived { session, message })
-                    .await;
+                    .report(Event::MessageReceived { session, message });
             }
             Incoming::Ignored => self.on_activity(),
             Incoming::Malformed { reason } => {
