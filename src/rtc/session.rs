@@ -44,7 +44,7 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    fn report(&self, event: PeerEvent) {
+    pub(super) fn report(&self, event: PeerEvent) {
         self.events.report(Event::Peer {
             peer: self.peer.clone(),
             generation: self.generation,
@@ -52,8 +52,17 @@ impl Reporter {
         });
     }
 
+    /// Answers an order for a session that is no more.
+    pub(super) fn answer_for_the_dead(&self, order: PeerOrder) {
+        if order == PeerOrder::Close {
+            self.report(PeerEvent::Closed);
+        } else {
+            self.refuse(order, "the connection is gone");
+        }
+    }
+
     /// Answers an order for which there is no connection any more.
-    fn refuse(&self, order: PeerOrder, message: &str) {
+    pub(super) fn refuse(&self, order: PeerOrder, message: &str) {
         match order {
             PeerOrder::CreateOffer { negotiation, .. }
             | PeerOrder::AcceptOffer { negotiation, .. }
@@ -93,7 +102,7 @@ pub(super) async fn run(parts: Parts) {
         counters,
     } = parts;
     let keyframe_wanted = Arc::new(Notify::new());
-    let opened = Connection::open(&settings, Arc::clone(&keyframe_wanted)).await;
+    let opened = limited(Connection::open(&settings, Arc::clone(&keyframe_wanted))).await;
     let (connection, observations) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -224,6 +233,10 @@ impl Session {
                 () = asked_after(quiet_until, keyframe_wanted) => {
                     quiet_until = tokio::time::Instant::now() + KEYFRAME_EVENT_INTERVAL;
                     self.report(PeerEvent::KeyframeRequested);
+                }
+                // A task that panicked is seen nowhere else.
+                Some(Err(error)) = tasks.join_next() => {
+                    self.die(format!("a task of the connection ended: {error}"));
                 }
                 Some(()) = ended.recv() => {
                     self.die("the connection ended by itself".to_owned());
