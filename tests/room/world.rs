@@ -32,9 +32,19 @@ pub(super) enum Program {
     Browser(Browser),
 }
 
-/// A browser of generation V1 (`webrtc:*`, offers on ready) or V2 (`media:*`, only the greater id offers).
+/// The application's browsers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// `webrtc:*`; offers on ready, whatever the ids.
+    V1,
+    /// `media:*`; only the greater id offers.
+    V2,
+    /// Like V2, but says `webrtc:*` and hears both.
+    V2Late,
+}
+
 pub(super) struct Browser {
-    v1: bool,
+    manner: Manner,
     camera: bool,
     connections: BTreeMap<PeerId, usize>,
     attempts: BTreeMap<PeerId, u32>,
@@ -258,11 +268,11 @@ impl World {
     }
 
     /// A browser opens the page; its camera runs after `camera` ms.
-    pub(super) fn add_browser(&mut self, id: &str, v1: bool, camera: u64) -> usize {
+    pub(super) fn add_browser(&mut self, id: &str, manner: Manner, camera: u64) -> usize {
         let index = self.add(
             id,
             Program::Browser(Browser {
-                v1,
+                manner,
                 camera: false,
                 connections: BTreeMap::new(),
                 attempts: BTreeMap::new(),
