@@ -128,6 +128,8 @@ pub(super) struct World {
     pub(super) offline: BTreeSet<usize>,
     pub(super) effects: u64,
     pub(super) trace: VecDeque<String>,
+    /// Keep the trace; it costs more than everything else.
+    pub(super) tracing: bool,
 }
 
 fn millis(n: u64) -> Duration {
@@ -170,10 +172,14 @@ impl World {
             offline: BTreeSet::new(),
             effects: 0,
             trace: VecDeque::new(),
+            tracing: true,
         }
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
+        if !self.tracing {
+            return;
+        }
         if self.trace.len() == 400 {
             self.trace.pop_front();
         }
