@@ -23,8 +23,10 @@ use super::types::{Dialect, IceCandidate, NegotiationId, Sdp, Timestamp};
 
 /// Remote candidates waiting for their description, and local ones waiting for or kept with theirs; the oldest is dropped.
 pub(super) const CANDIDATES: usize = 50;
-/// Known candidates that are remembered in order to drop copies.
+/// Known candidates that are remembered in order to drop copies; then forgotten, because a copy does no harm.
 const KNOWN: usize = 400;
+/// Our descriptions whose late candidates still go out.
+const SENT: usize = 8;
 /// An unanswered offer is repeated once: a V2 browser throws offers away until its camera runs.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// Then it goes out in the other dialect if the peer's is unknown.
@@ -234,6 +236,13 @@ impl Negotiation {
         };
     }
 
+    fn mark_sent(&mut self, negotiation: NegotiationId) {
+        self.sent.insert(negotiation);
+        if self.sent.len() > SENT {
+            self.sent.pop_first();
+        }
+    }
+
     /// Our offer exists. `Some`: it is to be sent, with these candidates behind it.
     pub(super) fn on_offer_created(
         &mut self,
@@ -252,7 +261,7 @@ impl Negotiation {
             | State::ApplyingAnswer { .. }
             | State::CreatingAnswer { .. } => return None,
         }
-        self.sent.insert(negotiation);
+        self.mark_sent(negotiation);
         self.with_offer = std::mem::take(&mut self.held);
         self.state = State::AwaitingAnswer {
             negotiation,
@@ -339,7 +348,7 @@ impl Negotiation {
         }
         let dialect = *dialect;
         self.remote_ufrag = Some(offer.ice_ufrag().map(str::to_owned));
-        self.sent.insert(negotiation);
+        self.mark_sent(negotiation);
         self.state = State::Stable;
         Some((dialect, std::mem::take(&mut self.held).into()))
     }
@@ -397,7 +406,10 @@ impl Negotiation {
 
     /// Remembers a remote candidate. `false`: it is a copy.
     pub(super) fn is_new_candidate(&mut self, candidate: &IceCandidate) -> bool {
-        self.known.len() < KNOWN && self.known.insert(candidate.candidate.clone())
+        if self.known.len() == KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(candidate.candidate.clone())
     }
 
     /// When something is due for an unanswered offer. `single`: it is not repeated.

@@ -35,8 +35,8 @@ const SUSPECT: Duration = Duration::from_secs(10);
 const HEAL: Duration = Duration::from_secs(1);
 /// A member that never said a thing gets offers at full pace for this long,
 const ABSENT_FAST: Duration = Duration::from_secs(25);
-/// and then this far apart.
-const ABSENT_SLOW: Duration = Duration::from_secs(60);
+/// and then this long after each was given up, which makes one a minute.
+const ABSENT_SLOW: Duration = Duration::from_secs(50);
 
 /// What a peer's methods need of the room.
 pub(super) struct Context<'a> {

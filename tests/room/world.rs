@@ -32,9 +32,19 @@ pub(super) enum Program {
     Browser(Browser),
 }
 
-/// A browser of generation V1 (`webrtc:*`, offers on ready) or V2 (`media:*`, only the greater id offers).
+/// The application's browsers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// `webrtc:*`; offers on ready, whatever the ids.
+    V1,
+    /// `media:*`; only the greater id offers.
+    V2,
+    /// Like V2, but says `webrtc:*` and hears both.
+    V2Late,
+}
+
 pub(super) struct Browser {
-    v1: bool,
+    manner: Manner,
     camera: bool,
     connections: BTreeMap<PeerId, usize>,
     attempts: BTreeMap<PeerId, u32>,
@@ -118,6 +128,8 @@ pub(super) struct World {
     pub(super) offline: BTreeSet<usize>,
     pub(super) effects: u64,
     pub(super) trace: VecDeque<String>,
+    /// Keep the trace; it costs more than everything else.
+    pub(super) tracing: bool,
 }
 
 fn millis(n: u64) -> Duration {
@@ -160,10 +172,14 @@ impl World {
             offline: BTreeSet::new(),
             effects: 0,
             trace: VecDeque::new(),
+            tracing: true,
         }
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
+        if !self.tracing {
+            return;
+        }
         if self.trace.len() == 400 {
             self.trace.pop_front();
         }
@@ -258,11 +274,11 @@ impl World {
     }
 
     /// A browser opens the page; its camera runs after `camera` ms.
-    pub(super) fn add_browser(&mut self, id: &str, v1: bool, camera: u64) -> usize {
+    pub(super) fn add_browser(&mut self, id: &str, manner: Manner, camera: u64) -> usize {
         let index = self.add(
             id,
             Program::Browser(Browser {
-                v1,
+                manner,
                 camera: false,
                 connections: BTreeMap::new(),
                 attempts: BTreeMap::new(),

@@ -8,7 +8,7 @@ use super::super::snapshot::PeerPhase;
 use super::super::types::{
     ConnectionState, Dialect, Generation, IceCandidate, IceConnectionState, Sdp, Timestamp,
 };
-use super::{ABSENT_SLOW, Connection, Context, Peer};
+use super::{Connection, Context, Peer};
 
 impl Peer {
     /// Closes the connection, if there is one; nothing is planned by that.
@@ -108,9 +108,7 @@ impl Peer {
     /// turn.
     pub(super) fn first_dialect(&self, now: Timestamp) -> Dialect {
         match self.first_offer_at {
-            Some(at) if (now.since(at).as_secs() / ABSENT_SLOW.as_secs()) % 2 == 1 => {
-                Dialect::Webrtc
-            }
+            Some(at) if (now.since(at).as_secs() / 60) % 2 == 1 => Dialect::Webrtc,
             Some(_) | None => Dialect::Media,
         }
     }

@@ -2,7 +2,7 @@
 
 use huddled::room::*;
 
-use super::{Browser, Delivery, Program, Signaling, World, millis};
+use super::{Browser, Delivery, Manner, Program, Signaling, World, millis};
 
 impl World {
     pub(super) fn browser(&mut self, index: usize) -> &mut Browser {
@@ -20,11 +20,14 @@ impl World {
     }
 
     pub(super) fn browser_dialect(&mut self, index: usize) -> Dialect {
-        if self.browser(index).v1 {
-            Dialect::Webrtc
-        } else {
-            Dialect::Media
+        match self.browser(index).manner {
+            Manner::V1 | Manner::V2Late => Dialect::Webrtc,
+            Manner::V2 => Dialect::Media,
         }
+    }
+
+    fn is_v1(&mut self, index: usize) -> bool {
+        self.browser(index).manner == Manner::V1
     }
 
     pub(super) fn browser_camera(&mut self, index: usize) {
@@ -61,7 +64,7 @@ impl World {
         if !browser.camera {
             return;
         }
-        if browser.v1 {
+        if browser.manner == Manner::V1 {
             // A new connection replaces an older one, which is left open.
             self.browser_open(index, peer);
             self.browser_offer(index, peer);
@@ -82,7 +85,8 @@ impl World {
 
     pub(super) fn browser_hears(&mut self, index: usize, message: ServerMessage) {
         let own = self.browser_dialect(index);
-        let v1 = self.browser(index).v1;
+        let late = self.browser(index).manner == Manner::V2Late;
+        let v1 = self.is_v1(index);
         match message {
             ServerMessage::UserJoined(row) if !v1 => self.browser_meets(index, &row.user),
             ServerMessage::PeerReady { user, dialect } if dialect == own => {
@@ -91,10 +95,10 @@ impl World {
             ServerMessage::UserLeft { user } => self.browser_close(index, &user),
             ServerMessage::Offer {
                 from, sdp, dialect, ..
-            } if dialect == own => self.browser_takes_offer(index, &from, &sdp),
+            } if late || dialect == own => self.browser_takes_offer(index, &from, &sdp),
             ServerMessage::Answer {
                 from, sdp, dialect, ..
-            } if dialect == own => {
+            } if late || dialect == own => {
                 if let Some(&end) = self.browser(index).connections.get(&from)
                     && let Signaling::HaveLocalOffer(_, description) = self.ends[end].signaling
                     && self.apply_remote(end, &sdp)
@@ -109,7 +113,7 @@ impl World {
     }
 
     pub(super) fn browser_takes_offer(&mut self, index: usize, from: &PeerId, sdp: &Sdp) {
-        let v1 = self.browser(index).v1;
+        let v1 = self.is_v1(index);
         let mut end = match self.browser(index).connections.get(from) {
             Some(end) => *end,
             None if v1 => self.browser_open(index, from),
@@ -170,7 +174,7 @@ impl World {
         self.browser_close(index, peer);
         let end = self.browser_open(index, peer);
         let _ = end;
-        if self.browser(index).v1 || self.members[index].id > *peer {
+        if self.is_v1(index) || self.members[index].id > *peer {
             self.browser_offer(index, peer);
         }
     }
