@@ -70,6 +70,31 @@ suite('members', (scenario) => {
     }
   }
 
+  scenario('a V2 browser of the last version, whose recovery makes a burst of new connections', async (lab) => {
+    const box = await lab.box(LIGHT);
+    const member = await lab.member('v2', { recovery: 'late', ...SMALL });
+    await assertBothWays(box, member);
+    await member.call('rebuild', box.user);
+    await member.until('its tracks were added twice', ({ errors }) => errors.some((error) => error.startsWith('rebuild:')));
+    await observe(5000);
+    await member.untilConnected(box.user);
+    await assertBothWays(box, member);
+  }, { slow: true });
+
+  for (const manner of ['v2', 'v1']) {
+    scenario(`a ${manner} browser shares a screen and stops: a third m-line, and camera and sound go on`, async (lab) => {
+      const box = await lab.box(LIGHT);
+      const member = await lab.member(manner, SMALL);
+      await assertBothWays(box, member);
+      await member.call('share');
+      await waitFor('the screen is sent', async () => (await member.stats(box.user))['out-video-2']?.packetsSent > 10, { state: () => member.read() });
+      await assertBothWays(box, member);
+      assert.equal((await box.picture(member.user)).width, 320, 'the camera’s picture, not the screen’s');
+      await member.call('unshare');
+      await assertBothWays(box, member);
+    }, { slow: true });
+  }
+
   for (const id of ['f', '0']) {
     scenario(`a V2 browser with the ${id === 'f' ? 'greater' : 'smaller'} id whose camera starts long after it joined`, async (lab) => {
       const box = await lab.box(LIGHT);

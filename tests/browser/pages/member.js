@@ -54,6 +54,7 @@ export class Member {
     this.log = [];
     this.errors = [];
     this.stream = null;
+    this.screen = null;
     this.muted = false;
     this.videoOff = false;
   }
@@ -189,6 +190,17 @@ export class Member {
     this.videoOff = off;
     for (const track of this.stream?.getVideoTracks() ?? []) track.enabled = !off;
     if (report) this.reportVideoOff();
+  }
+
+  /** A picture of a size of its own, video only, in a stream of its own. */
+  openScreen() {
+    this.screen = new CanvasCamera({ width: 480, height: 270, frameRate: 5, hue: 60 });
+    return this.screen;
+  }
+
+  closeScreen() {
+    this.screen.stop();
+    this.screen = null;
   }
 
   // ---- connections --------------------------------------------------------------------------

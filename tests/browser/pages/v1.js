@@ -64,7 +64,7 @@ class V1Member extends Member {
       await this.offer(peer).catch((error) => this.fault(`negotiation: ${error}`));
     });
     if (this.stream) this.addOwnTracks(peer);
-    if (this.screen) peer.pc.addTrack(this.screen.getVideoTracks()[0], this.screen);
+    if (this.screen) peer.pc.addTrack(this.screen.track, this.screen.stream);
     return peer;
   }
 
@@ -136,10 +136,10 @@ class V1Member extends Member {
   // ---- screen -------------------------------------------------------------------------------
 
   /** A transceiver of its own, and an offer to everybody at once whatever the ids. */
-  async share(stream) {
-    this.screen = stream;
+  async share() {
+    const { stream, track } = this.openScreen();
     for (const peer of this.peers.values()) {
-      peer.screen = peer.pc.addTransceiver(stream.getVideoTracks()[0], { direction: 'sendonly', streams: [stream] });
+      peer.screen = peer.pc.addTransceiver(track, { direction: 'sendonly', streams: [stream] });
       await this.offer(peer);
     }
     this.emit('screen-share', { enabled: true });
@@ -147,8 +147,7 @@ class V1Member extends Member {
 
   async unshare() {
     for (const { screen } of this.peers.values()) await screen?.sender.replaceTrack(null);
-    for (const track of this.screen.getTracks()) track.stop();
-    this.screen = null;
+    this.closeScreen();
     this.emit('screen-share', { enabled: false });
   }
 }

@@ -224,9 +224,9 @@ class V2Member extends Member {
   // ---- screen -------------------------------------------------------------------------------
 
   /** Adds a track to every connection that exists now; later ones do not get it. */
-  share(stream) {
-    this.screen = stream;
-    for (const { pc } of this.peers.values()) pc.addTrack(stream.getVideoTracks()[0], stream);
+  share() {
+    const { stream, track } = this.openScreen();
+    for (const { pc } of this.peers.values()) pc.addTrack(track, stream);
     this.emit('media:screen-share', { isSharing: true });
   }
 
@@ -236,8 +236,7 @@ class V2Member extends Member {
       const sender = pc.getSenders().find((each) => each.track?.label.includes('screen'));
       if (sender) pc.removeTrack(sender);
     }
-    for (const track of this.screen.getTracks()) track.stop();
-    this.screen = null;
+    this.closeScreen();
     this.emit('media:screen-share', { isSharing: false });
   }
 }
