@@ -32,7 +32,8 @@ export async function hearMute(member, user, mutedAt, milliseconds = 2000) {
   }, { within: milliseconds + 5000, every: 100 });
   const before = median(windows.filter(([time]) => time < mutedAt).map(([, peak]) => peak));
   // A single quiet window is a dip of speech or of concealment, not the mute.
-  const quiet = (index) => windows.slice(index, index + QUIET_WINDOWS).every(([, peak]) => peak < before / 2);
+  const quiet = (index) => index + QUIET_WINDOWS <= windows.length
+    && windows.slice(index, index + QUIET_WINDOWS).every(([, peak]) => peak < before / 2);
   const fall = windows.find(([time], index) => time >= mutedAt && quiet(index));
   if (!fall) return { fellAt: Infinity, before, loudestAfter: before, loudWindows: windows.length, silentFor: 0 };
   const [fellAt] = fall;
