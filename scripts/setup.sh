@@ -10,7 +10,7 @@ command -v cargo >/dev/null || fail "cargo not found: install Rust 1.94 or newer
 packages=(
   build-essential cmake nasm pkg-config libclang-dev libssl-dev libasound2-dev # to build
   libasound2-plugins                                                            # ALSA plug-ins of the tests
-  nodejs chromium                                                               # browser tests
+  nodejs chromium coturn openssl                                                # browser and signaling tests
   ca-certificates procps
 )
 # A node that does not come from Debian brings its own npm; Debian's is a package of its own.

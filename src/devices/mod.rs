@@ -1,6 +1,7 @@
 //! FLOOR 2: hardware behind small traits, shaped by ALSA periods and V4L2 dequeue: blocking, each on a
 //! thread of its own, each with its own clock.
 
+mod alsa;
 mod pace;
 pub mod picture;
 mod sim;
@@ -8,11 +9,12 @@ mod sim;
 use std::time::Duration;
 
 use crate::config::{
-    MicrophoneDevice, MicrophoneSettings, VideoDevice, VideoEncoding, VideoSettings,
+    MicrophoneDevice, MicrophoneSettings, PanelBackend, PanelSettings, SpeakerDevice,
+    SpeakerSettings, VideoDevice, VideoEncoding, VideoSettings,
 };
 use crate::room::{Button, Led, Pattern, Timestamp};
 
-pub use sim::{Faults, Strip, read_strip};
+pub use sim::{Faults, Lights, Strip, read_strip};
 
 /// Sampling rate of everything in this program, Hz. Devices convert.
 pub const SAMPLE_RATE: u32 = 48_000;
@@ -165,6 +167,10 @@ pub struct ButtonEdge {
 pub trait Panel: Send {
     /// Shows a pattern; keeps moving by itself.
     fn set_led(&mut self, led: Led, pattern: Pattern);
+    /// What the lights show; virtual panels only.
+    fn lights(&self) -> Option<Lights> {
+        None
+    }
 }
 
 /// Opens a source of pictures; its stream stands still until [`Camera::start`]. `box_name` is what a
@@ -198,9 +204,8 @@ pub fn open_camera_with_faults(
         }),
         VideoDevice::V4l2(name) => Err(not_supported(name, "V4L2 cameras", "sim:testcard")),
         VideoDevice::SimTestcard => sim::open_testcard(box_name, video, ppm, faults),
-        VideoDevice::SimSlides | VideoDevice::SimFile(_) => {
-            Err(not_supported("sim:", "these", "sim:testcard"))
-        }
+        VideoDevice::SimSlides => sim::open_slides(box_name, video, ppm, faults),
+        VideoDevice::SimFile(path) => sim::open_footage(path, video, ppm, faults),
     }
 }
 
@@ -225,9 +230,8 @@ pub fn open_microphone_with_faults(
         MicrophoneDevice::None | MicrophoneDevice::SimSilence => sim::open_silence(ppm, faults),
         MicrophoneDevice::SimTone(hz) => sim::open_tone(*hz, ppm, faults),
         MicrophoneDevice::SimSpeech => sim::open_speech(ppm, faults),
-        MicrophoneDevice::Alsa(_) | MicrophoneDevice::SimFile(_) => {
-            Err(not_supported("sim:", "these", "sim:tone"))
-        }
+        MicrophoneDevice::SimFile(path) => sim::open_recording(path, ppm, faults),
+        MicrophoneDevice::Alsa(name) => Ok(Box::new(alsa::AlsaMicrophone::open(name)?)),
     }
 }
 
@@ -236,9 +240,136 @@ pub fn silent_microphone() -> Box<dyn Microphone> {
     sim::silence()
 }
 
+/// Opens the speaker. Where none is configured, one that drops what it plays stands in.
+///
+/// # Errors
+/// [`DeviceError::Gone`] where it is not there, [`DeviceError::Misconfigured`] where it cannot be used.
+pub fn open_speaker(settings: &SpeakerSettings) -> Result<Box<dyn Speaker>, DeviceError> {
+    open_speaker_with_faults(settings, &Faults::default())
+}
+
+/// As [`open_speaker`]; a simulated speaker obeys `faults`.
+///
+/// # Errors
+/// As [`open_speaker`].
+pub fn open_speaker_with_faults(
+    settings: &SpeakerSettings,
+    faults: &Faults,
+) -> Result<Box<dyn Speaker>, DeviceError> {
+    let ppm = settings.ppm;
+    match &settings.device {
+        SpeakerDevice::None => sim::open_sink(),
+        SpeakerDevice::Alsa(name) => Ok(Box::new(alsa::AlsaSpeaker::open(name)?)),
+        SpeakerDevice::SimMeter => sim::open_meter(ppm, faults),
+        SpeakerDevice::SimWav(path) => sim::open_recorder(path, ppm, faults),
+    }
+}
+
+/// Opens the panel. Where none is configured, one without lights stands in.
+///
+/// # Errors
+/// [`DeviceError::Misconfigured`] for a back end that this version does not have.
+pub fn open_panel(settings: &PanelSettings) -> Result<Box<dyn Panel>, DeviceError> {
+    match settings.backend {
+        PanelBackend::None => Ok(Box::new(NoPanel)),
+        PanelBackend::SimVirtual => Ok(sim::open_panel()),
+        PanelBackend::Rppal | PanelBackend::Chardev | PanelBackend::Kernel => {
+            Err(not_supported("panel", "GPIO panels", "sim:virtual"))
+        }
+    }
+}
+
+/// Shows nothing.
+struct NoPanel;
+
+impl Panel for NoPanel {
+    fn set_led(&mut self, _: Led, _: Pattern) {}
+}
+
 fn not_supported(device: &str, what: &str, instead: &str) -> DeviceError {
     DeviceError::Misconfigured {
         device: device.to_owned(),
         reason: format!("{what} are not supported yet in this version; use {instead}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::Bitrate;
+
+    const VIDEO: VideoEncoding = VideoEncoding {
+        width: 320,
+        height: 180,
+        frame_rate: 30,
+        bitrate: Bitrate(300_000),
+    };
+
+    fn refusal<T>(result: Result<T, DeviceError>) -> String {
+        let error = result.err().expect("refused");
+        assert!(!error.worth_retrying());
+        error.to_string()
+    }
+
+    #[test]
+    fn what_this_version_does_not_have_is_refused_with_an_alternative() {
+        let camera = VideoSettings {
+            device: VideoDevice::V4l2("/dev/video0".to_owned()),
+            ppm: 0,
+        };
+        let text = refusal(open_camera(&camera, "Room 1", &VIDEO));
+        assert!(
+            text.contains("/dev/video0") && text.contains("sim:testcard"),
+            "{text}"
+        );
+        for backend in [
+            PanelBackend::Rppal,
+            PanelBackend::Chardev,
+            PanelBackend::Kernel,
+        ] {
+            let panel = PanelSettings {
+                backend,
+                buttons: [None, None, None],
+                leds: [None, None, None],
+            };
+            let text = refusal(open_panel(&panel));
+            assert!(text.contains("sim:virtual"), "{text}");
+        }
+        let none = VideoSettings {
+            device: VideoDevice::None,
+            ppm: 0,
+        };
+        assert!(refusal(open_camera(&none, "Room 1", &VIDEO)).contains("[camera] device"));
+    }
+
+    #[test]
+    fn every_simulated_device_opens_and_runs() {
+        for device in [VideoDevice::SimTestcard, VideoDevice::SimSlides] {
+            let settings = VideoSettings { device, ppm: 50 };
+            let mut camera = open_camera(&settings, "Room 1", &VIDEO).unwrap();
+            camera.start().unwrap();
+            let frame = camera.dequeue(Duration::from_secs(5), Vec::new()).unwrap();
+            assert_eq!((frame.width, frame.height), (320, 180));
+            assert_eq!(frame.data.len(), picture::i420_len(320, 180));
+        }
+        for device in [
+            MicrophoneDevice::None,
+            MicrophoneDevice::SimTone(440),
+            MicrophoneDevice::SimSpeech,
+            MicrophoneDevice::SimSilence,
+        ] {
+            let settings = MicrophoneSettings { device, ppm: -50 };
+            let mut microphone = open_microphone(&settings).unwrap();
+            microphone.read_period(&mut [0; PERIOD]).unwrap();
+        }
+        for (device, measures) in [
+            (SpeakerDevice::None, false),
+            (SpeakerDevice::SimMeter, true),
+        ] {
+            let settings = SpeakerSettings { device, ppm: 0 };
+            let mut speaker = open_speaker(&settings).unwrap();
+            speaker.write_period(&[0; PERIOD]).unwrap();
+            assert_eq!(speaker.heard().is_some(), measures);
+        }
     }
 }

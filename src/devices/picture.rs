@@ -1,7 +1,8 @@
 //! I420 pictures: their planes, and scaling them with the aspect kept.
 
-use fast_image_resize::images::{CroppedImageMut, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImageMut, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 /// Luma and chroma of limited-range black.
 const BLACK: (u8, u8) = (16, 128);
@@ -101,29 +102,24 @@ impl Scaler {
         place: (usize, usize, usize, usize),
     ) -> Option<()> {
         let size = |value: usize| u32::try_from(value).ok();
-        let source = ImageRef::new(
-            size(source_size.0)?,
-            size(source_size.1)?,
-            source,
-            PixelType::U8,
-        )
-        .ok()?;
-        let mut target = Image::from_slice_u8(
-            size(target_size.0)?,
-            size(target_size.1)?,
+        // Typed: the untyped images would compile the resizer for every pixel type there is.
+        let source =
+            TypedImageRef::<U8>::from_buffer(size(source_size.0)?, size(source_size.1)?, source)
+                .ok()?;
+        let target =
+            TypedImage::<U8>::from_buffer(size(target_size.0)?, size(target_size.1)?, target)
+                .ok()?;
+        let mut inner = TypedCroppedImageMut::new(
             target,
-            PixelType::U8,
-        )
-        .ok()?;
-        let mut inner = CroppedImageMut::new(
-            &mut target,
             size(place.0)?,
             size(place.1)?,
             size(place.2)?,
             size(place.3)?,
         )
         .ok()?;
-        self.resizer.resize(&source, &mut inner, &self.options).ok()
+        self.resizer
+            .resize_typed(&source, &mut inner, &self.options)
+            .ok()
     }
 }
 

@@ -721,6 +721,9 @@ impl Room {
         if self.life == Life::Running {
             self.with_peers(now, |roster, cx| roster.handle_timeout(cx, now));
             self.signaling.set_has_members(!self.roster.is_empty());
+            if self.signaling.take_asked() {
+                self.roster.on_asked();
+            }
             if self.ready_by.is_some() && self.media.is_confirmed() {
                 self.ready_by = None;
                 self.out.push(Effect::ReportReady);

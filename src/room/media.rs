@@ -26,6 +26,9 @@ const ECHO_LIMIT: usize = 16;
 const PERSIST_WAIT: Duration = Duration::from_secs(3);
 /// How long the announcement after a join waits for the pipelines to confirm.
 const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
+/// A server that is wrong about us is corrected at most this often, so that two programs that contradict each other do
+/// not do so at the speed of the network.
+const CORRECTION_INTERVAL: Duration = Duration::from_secs(1);
 /// At most one keyframe order in this time, whoever asks.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -79,6 +82,9 @@ pub(super) struct Gate {
     pub(super) forced: bool,
     /// What the server believes, as far as we know; `None` before the first report of a session.
     announced: Option<bool>,
+    /// When the server was last corrected, and whether what is due now is a correction.
+    corrected_at: Option<Timestamp>,
+    correcting: bool,
     /// Our reports whose echo has not come back, oldest first.
     unechoed: VecDeque<(bool, Timestamp)>,
 }
@@ -101,6 +107,8 @@ impl Gate {
             shown: None,
             forced: false,
             announced: None,
+            corrected_at: None,
+            correcting: false,
             unechoed: VecDeque::new(),
         }
     }
@@ -121,8 +129,24 @@ impl Gate {
         }
     }
 
+    /// The server believes something else than we said.
+    fn contradict(&mut self, believed: bool) {
+        self.announced = Some(believed);
+        self.correcting = true;
+    }
+
+    /// When a correction that is due may go out.
+    fn correction_at(&self) -> Option<Timestamp> {
+        let due = self.correcting && self.announced.is_some_and(|said| said != self.closed);
+        let earliest = self.corrected_at.map(|at| at + CORRECTION_INTERVAL);
+        if due { earliest } else { None }
+    }
+
     fn say(&mut self, closed: bool, out: &mut Outbox, now: Timestamp) {
         self.announced = Some(closed);
+        if std::mem::take(&mut self.correcting) {
+            self.corrected_at = Some(now);
+        }
         if self.unechoed.len() == ECHO_LIMIT {
             self.unechoed.pop_front();
         }
@@ -334,7 +358,13 @@ impl Media {
     ) {
         let gate = self.gate(kind);
         match gate.meaning(closed, now) {
-            Meaning::Echo => {}
+            Meaning::Echo => {
+                // A host's order and a report of ours may have crossed: what the server said last is what it believes.
+                if gate.unechoed.is_empty() && gate.announced.is_some() && closed != gate.closed {
+                    gate.contradict(closed);
+                    self.advance(out, now);
+                }
+            }
             Meaning::HostClosed => {
                 gate.forced = true;
                 // The server knows already: a state equal to the one just received is not sent back.
@@ -353,7 +383,7 @@ impl Media {
                 };
                 out.notify(Level::Info, what);
                 // The server is wrong now, so the true state goes out once.
-                gate.announced = Some(false);
+                gate.contradict(false);
                 self.advance(out, now);
             }
         }
@@ -441,7 +471,16 @@ impl Media {
             Announcement::Due { by } => Some(by),
             Announcement::Away | Announcement::Done => None,
         };
+        let joined = self.announcement == Announcement::Done;
+        let correction = |gate: &Gate| {
+            let settled = joined && self.is_settled(gate);
+            gate.correction_at()
+                .filter(|_| settled)
+                .map(|at| (at, "correction due"))
+        };
         [
+            correction(&self.microphone),
+            correction(&self.camera),
             self.writing_until.map(|at| (at, "state file unanswered")),
             announce.map(|at| (at, "announcement due")),
             self.keyframe_due.map(|at| (at, "keyframe due")),
@@ -521,7 +560,8 @@ impl Media {
                     (&mut self.microphone, microphone_settled),
                     (&mut self.camera, camera_settled),
                 ] {
-                    if settled && gate.announced != Some(gate.closed) {
+                    let waits = gate.correction_at().is_some_and(|at| at > now);
+                    if settled && !waits && gate.announced != Some(gate.closed) {
                         gate.say(gate.closed, out, now);
                     }
                 }

@@ -193,6 +193,14 @@ impl Peer {
         }
     }
 
+    /// The server is naming everybody. Of a connected peer its packets say more.
+    pub(super) fn on_roll_call(&mut self, now: Timestamp) {
+        if self.state != ConnectionState::Connected {
+            self.confirmed = false;
+            self.stale_until.get_or_insert(now + STALE);
+        }
+    }
+
     // ---- our own signaling
 
     /// A new session begins; the server has not named anybody yet.
@@ -830,7 +838,7 @@ impl Peer {
         }
         if due(self.stale_until) {
             self.stale_until = None;
-            if self.on_left(now) == Fate::Gone {
+            if !self.confirmed && self.on_left(now) == Fate::Gone {
                 return Fate::Gone;
             }
         }

@@ -18,6 +18,8 @@ pub(super) struct Roster {
     peers: BTreeMap<PeerId, Peer>,
     slots: OfferSlots,
     stranger_at: Option<Timestamp>,
+    /// The server was asked for everybody and has not begun to answer.
+    asked: bool,
 }
 
 impl Roster {
@@ -70,6 +72,11 @@ impl Roster {
         if row.user == *cx.own {
             return;
         }
+        if std::mem::take(&mut self.asked) {
+            for peer in self.peers.values_mut() {
+                peer.on_roll_call(now);
+            }
+        }
         let peer = self
             .peers
             .entry(row.user.clone())
@@ -78,6 +85,12 @@ impl Roster {
         if cx.out.is_joined() {
             peer.plan(cx, &mut self.slots, now);
         }
+    }
+
+    /// The server was asked for everybody. The answers have no end, so whoever is not named soon after the first one is
+    /// not online; a missed `meeting:user-left` is repaired that way.
+    pub(super) fn on_asked(&mut self) {
+        self.asked = true;
     }
 
     /// We are in the meeting (again).

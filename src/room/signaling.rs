@@ -85,6 +85,8 @@ pub(super) struct Signaling {
     ghost_at: Option<Timestamp>,
     /// Others are known to be in the room, so the server has something to answer.
     has_members: bool,
+    /// The server was asked for everybody since this was looked at.
+    asked: bool,
     /// The server's no, or the reason we were sent away; for the banner.
     pub(super) refusal: Option<String>,
 }
@@ -104,6 +106,7 @@ impl Signaling {
             refresh_at: now,
             ghost_at: None,
             has_members: false,
+            asked: false,
             refusal: None,
         };
         signaling.show(now);
@@ -428,6 +431,11 @@ impl Signaling {
         self.has_members = has_members;
     }
 
+    /// Whether the server was asked for everybody since the last look.
+    pub(super) fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.asked)
+    }
+
     fn quiet_at(&self) -> Timestamp {
         let quiet = self.heard_at + QUIET;
         if self.has_members {
@@ -499,6 +507,7 @@ impl Signaling {
             }
         } else if self.quiet_at() <= now {
             let question = if self.has_members {
+                self.asked = true;
                 ClientMessage::RequestPeers
             } else {
                 self.alone_probe_at = now + ALONE_PROBE;
@@ -509,6 +518,7 @@ impl Signaling {
         }
         if self.refresh_at <= now {
             out.send(ClientMessage::RequestPeers);
+            self.asked = true;
             self.refresh_at = now + rng.jitter(REFRESH, 90, 110);
         }
     }

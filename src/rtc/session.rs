@@ -142,6 +142,7 @@ pub(super) async fn run(parts: Parts) {
         counters,
         offer: None,
         description: None,
+        broken: false,
         dead: false,
     };
     match sender {
@@ -189,6 +190,9 @@ struct Session {
     offer: Option<PendingOffer>,
     /// The local description in effect.
     description: Option<Outline>,
+    /// The crate stumbled over a description half-way: codecs are forgotten, or transports that start only
+    /// once have started. Neither this negotiation nor another can succeed.
+    broken: bool,
     dead: bool,
 }
 
@@ -313,6 +317,8 @@ impl Session {
                 // All of it is local work: a connection that takes seconds is stuck.
                 if matches!(error, Error::TimedOut(_)) {
                     self.die(format!("the connection hangs {attempted}"));
+                } else if self.broken {
+                    self.die("a negotiation failed half-way".to_owned());
                 }
             }
         }
@@ -365,16 +371,10 @@ impl Session {
             return Err(Error::State("our own offer is pending; roll it back first"));
         }
         let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
-        let before = self.observations.negotiation.current();
-        let answered = self.answer(negotiation, sdp, &remote).await;
-        let (text, outline) = match answered {
-            Ok(answered) => answered,
-            Err(error) => {
-                self.observations.negotiation.set(before);
-                self.drop_remote_offer().await;
-                return Err(error);
-            }
-        };
+        let offer = RTCSessionDescription::offer(sdp.as_str().to_owned())?;
+        let answered = self.answer(negotiation, offer, &remote).await;
+        self.broken = answered.is_err();
+        let (text, outline) = answered?;
         self.description = Some(outline);
         self.read_payload_types().await;
         Ok(PeerEvent::AnswerCreated {
@@ -386,11 +386,10 @@ impl Session {
     async fn answer(
         &self,
         negotiation: NegotiationId,
-        sdp: &Sdp,
+        offer: RTCSessionDescription,
         remote: &Outline,
     ) -> Result<(String, Outline), Error> {
         let connection = &self.connection.inner;
-        let offer = RTCSessionDescription::offer(sdp.as_str().to_owned())?;
         connection.set_remote_description(offer).await?;
         // From here on a candidate belongs to this negotiation: it is in the answer or follows it.
         self.observations.negotiation.set(negotiation);
@@ -404,19 +403,6 @@ impl Session {
         }
         connection.set_local_description(answer).await?;
         Ok((text, outline))
-    }
-
-    /// Back to `stable` after an offer that could not be answered, so that the next one can.
-    async fn drop_remote_offer(&self) {
-        let connection = &self.connection.inner;
-        if connection.pending_remote_description().await.is_none() {
-            return;
-        }
-        let rollback = rollback();
-        if let Err(error) = connection.set_remote_description(rollback).await {
-            let error = Error::from(error);
-            log::warn!(peer = self.reporter.peer.as_str(); "an unusable offer could not be dropped: {error}");
-        }
     }
 
     async fn accept_answer(
@@ -434,13 +420,10 @@ impl Session {
             ));
         }
         let answer = RTCSessionDescription::answer(sdp.as_str().to_owned())?;
-        let connection = &self.connection.inner;
-        let result = connection.set_remote_description(answer).await;
-        // The crate may fail after it has left have-local-offer.
-        if connection.pending_local_description().await.is_none() {
-            self.offer = None;
-        }
-        result?;
+        let applied = self.connection.inner.set_remote_description(answer).await;
+        self.broken = applied.is_err();
+        applied?;
+        self.offer = None;
         self.read_payload_types().await;
         Ok(PeerEvent::AnswerApplied { negotiation })
     }

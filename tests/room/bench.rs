@@ -5,10 +5,10 @@ use std::time::Duration;
 use huddled::room::*;
 
 /// Our own id in these stories; `a…` is smaller, `z…` greater.
-pub const OWN: &str = "m-box";
-pub const MEETING: &str = "meeting-1";
+pub(super) const OWN: &str = "m-box";
+pub(super) const MEETING: &str = "meeting-1";
 
-pub fn settings() -> RoomSettings {
+pub(super) fn settings() -> RoomSettings {
     RoomSettings {
         identity: Some(Identity {
             meeting: MEETING.into(),
@@ -25,7 +25,7 @@ pub fn settings() -> RoomSettings {
 }
 
 /// The state file of a box that was left open.
-pub fn open_state() -> Persisted {
+pub(super) fn open_state() -> Persisted {
     Persisted::Known(PersistedState {
         muted: false,
         camera_off: false,
@@ -33,12 +33,12 @@ pub fn open_state() -> Persisted {
     })
 }
 
-pub fn id(text: &str) -> PeerId {
+pub(super) fn id(text: &str) -> PeerId {
     PeerId::new(text)
 }
 
 /// A description of connection `connection`, version `version`.
-pub fn sdp(connection: &str, version: u32, from_box: bool) -> Sdp {
+pub(super) fn sdp(connection: &str, version: u32, from_box: bool) -> Sdp {
     let tool = if from_box { "a=tool:huddled\r\n" } else { "" };
     Sdp::new(&format!(
         "v=0\r\no=- 1 {version} IN IP4 0.0.0.0\r\ns=-\r\n{tool}a=fingerprint:sha-256 {connection}\r\n\
@@ -46,7 +46,7 @@ pub fn sdp(connection: &str, version: u32, from_box: bool) -> Sdp {
     ))
 }
 
-pub fn candidate(number: u32, ufrag: Option<&str>) -> IceCandidate {
+pub(super) fn candidate(number: u32, ufrag: Option<&str>) -> IceCandidate {
     IceCandidate {
         candidate: format!("candidate:{number} 1 udp 1 10.0.0.1 {number} typ host"),
         sdp_mid: Some("0".into()),
@@ -55,7 +55,7 @@ pub fn candidate(number: u32, ufrag: Option<&str>) -> IceCandidate {
     }
 }
 
-pub fn row(user: &str) -> Participant {
+pub(super) fn row(user: &str) -> Participant {
     Participant {
         user: id(user),
         name: Some(format!("Name of {user}")),
@@ -64,18 +64,18 @@ pub fn row(user: &str) -> Participant {
     }
 }
 
-pub struct Bench {
-    pub room: Room,
-    pub now: Timestamp,
+pub(super) struct Bench {
+    pub(super) room: Room,
+    pub(super) now: Timestamp,
     /// Orders not yet looked at.
-    pub effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
     /// Pipelines and disk answer by themselves.
-    pub answers: bool,
-    pub session: SessionId,
+    pub(super) answers: bool,
+    pub(super) session: SessionId,
 }
 
 impl Bench {
-    pub fn new(settings: RoomSettings) -> Self {
+    pub(super) fn new(settings: RoomSettings) -> Self {
         let now = Timestamp::from_millis(100_000);
         Self {
             room: Room::new(settings, 1, now),
@@ -87,7 +87,7 @@ impl Bench {
     }
 
     /// Started, connected, joined with these others; everything until then is taken away.
-    pub fn joined(others: &[&str]) -> Self {
+    pub(super) fn joined(others: &[&str]) -> Self {
         let mut bench = Self::new(settings());
         bench.tell(Event::Started {
             persisted: open_state(),
@@ -97,7 +97,7 @@ impl Bench {
         bench
     }
 
-    pub fn join(&mut self, others: &[&str]) {
+    pub(super) fn join(&mut self, others: &[&str]) {
         self.tell(Event::SignalingOpened {
             session: self.session,
         });
@@ -132,19 +132,19 @@ impl Bench {
         }
     }
 
-    pub fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         self.room.handle_event(event, self.now);
         self.drain();
     }
 
-    pub fn hear(&mut self, message: ServerMessage) {
+    pub(super) fn hear(&mut self, message: ServerMessage) {
         self.tell(Event::MessageReceived {
             session: self.session,
             message,
         });
     }
 
-    pub fn press(&mut self, button: Button) {
+    pub(super) fn press(&mut self, button: Button) {
         for pressed in [true, false] {
             self.now = self.now + Duration::from_millis(100);
             self.tell(Event::ButtonEdge {
@@ -156,7 +156,7 @@ impl Bench {
     }
 
     /// Lets time pass and every deadline fire in its turn.
-    pub fn pass(&mut self, millis: u64) {
+    pub(super) fn pass(&mut self, millis: u64) {
         let until = self.now + Duration::from_millis(millis);
         while let Some((at, _)) = self.room.poll_timeout().filter(|(at, _)| *at <= until) {
             self.now = self.now.max(at);
@@ -167,7 +167,7 @@ impl Bench {
     }
 
     /// The server talks, so that time may pass without a probe.
-    pub fn pass_with_server(&mut self, seconds: u64) {
+    pub(super) fn pass_with_server(&mut self, seconds: u64) {
         for _ in 0..seconds {
             self.pass(1000);
             self.tell(Event::ActivitySeen {
@@ -177,12 +177,12 @@ impl Bench {
     }
 
     /// The orders since the last look.
-    pub fn take(&mut self) -> Vec<Effect> {
+    pub(super) fn take(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
     /// The messages sent since the last look.
-    pub fn sent(&mut self) -> Vec<ClientMessage> {
+    pub(super) fn sent(&mut self) -> Vec<ClientMessage> {
         self.take()
             .into_iter()
             .filter_map(|effect| match effect {
@@ -193,7 +193,7 @@ impl Bench {
     }
 
     /// The orders to peers since the last look.
-    pub fn orders(&mut self) -> Vec<(String, Generation, PeerOrder)> {
+    pub(super) fn orders(&mut self) -> Vec<(String, Generation, PeerOrder)> {
         self.take()
             .into_iter()
             .filter_map(|effect| match effect {
@@ -207,7 +207,7 @@ impl Bench {
             .collect()
     }
 
-    pub fn report(&mut self, peer: &str, generation: Generation, event: PeerEvent) {
+    pub(super) fn report(&mut self, peer: &str, generation: Generation, event: PeerEvent) {
         self.tell(Event::Peer {
             peer: id(peer),
             generation,
@@ -215,7 +215,7 @@ impl Bench {
         });
     }
 
-    pub fn hear_offer(&mut self, from: &str, sdp: &Sdp, dialect: Dialect) {
+    pub(super) fn hear_offer(&mut self, from: &str, sdp: &Sdp, dialect: Dialect) {
         self.hear(ServerMessage::Offer {
             from: id(from),
             sdp: sdp.clone(),
@@ -224,7 +224,7 @@ impl Bench {
         });
     }
 
-    pub fn hear_answer(&mut self, from: &str, sdp: &Sdp, dialect: Dialect) {
+    pub(super) fn hear_answer(&mut self, from: &str, sdp: &Sdp, dialect: Dialect) {
         self.hear(ServerMessage::Answer {
             from: id(from),
             sdp: sdp.clone(),
@@ -233,7 +233,7 @@ impl Bench {
         });
     }
 
-    pub fn hear_ready(&mut self, user: &str, dialect: Dialect) {
+    pub(super) fn hear_ready(&mut self, user: &str, dialect: Dialect) {
         self.hear(ServerMessage::PeerReady {
             user: id(user),
             dialect,
@@ -242,7 +242,7 @@ impl Bench {
 
     /// Takes the orders; expects `Open` and `CreateOffer` for this peer.
     #[track_caller]
-    pub fn expect_offer_order(&mut self, peer: &str) -> (Generation, NegotiationId) {
+    pub(super) fn expect_offer_order(&mut self, peer: &str) -> (Generation, NegotiationId) {
         let orders = self.orders();
         let found = orders
             .iter()
@@ -257,7 +257,7 @@ impl Bench {
 
     /// Takes the orders; expects `AcceptOffer` for this peer.
     #[track_caller]
-    pub fn expect_accept_order(&mut self, peer: &str) -> (Generation, NegotiationId) {
+    pub(super) fn expect_accept_order(&mut self, peer: &str) -> (Generation, NegotiationId) {
         let orders = self.orders();
         let found = orders
             .iter()
@@ -272,7 +272,7 @@ impl Bench {
 
     /// A connection to a browser, made from its ready.
     #[track_caller]
-    pub fn connect(&mut self, peer: &str) -> Generation {
+    pub(super) fn connect(&mut self, peer: &str) -> Generation {
         self.take();
         self.hear_ready(peer, Dialect::Media);
         let (generation, negotiation) = self.expect_offer_order(peer);
@@ -291,14 +291,14 @@ impl Bench {
         generation
     }
 
-    pub fn connected(&mut self, peer: &str, generation: Generation) {
+    pub(super) fn connected(&mut self, peer: &str, generation: Generation) {
         for state in [ConnectionState::Connecting, ConnectionState::Connected] {
             self.report(peer, generation, PeerEvent::ConnectionState(state));
         }
     }
 
     #[track_caller]
-    pub fn peer(&self, user: &str) -> PeerSnapshot {
+    pub(super) fn peer(&self, user: &str) -> PeerSnapshot {
         let snapshot = self.room.snapshot();
         let found = snapshot.peers.iter().find(|peer| peer.user == id(user));
         found
@@ -306,7 +306,7 @@ impl Bench {
             .clone()
     }
 
-    pub fn has_peer(&self, user: &str) -> bool {
+    pub(super) fn has_peer(&self, user: &str) -> bool {
         self.room
             .snapshot()
             .peers
@@ -316,7 +316,7 @@ impl Bench {
 }
 
 /// The events published among these orders.
-pub fn published(effects: &[Effect]) -> Vec<RoomEvent> {
+pub(super) fn published(effects: &[Effect]) -> Vec<RoomEvent> {
     effects
         .iter()
         .filter_map(|effect| match effect {

@@ -1,4 +1,8 @@
 //! The brain in virtual time: no sockets, no threads, no waiting.
+#![allow(
+    clippy::print_stdout,
+    reason = "figures, shown on failure and on demand"
+)]
 
 mod bench;
 mod mesh;

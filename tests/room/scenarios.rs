@@ -1193,6 +1193,55 @@ fn a_hosts_unmute_opens_nothing_ends_forced_and_is_corrected_once() {
 }
 
 #[test]
+fn an_opening_that_crosses_a_hosts_mute_does_not_leave_the_server_wrong() {
+    let mut bench = Bench::joined(&[]);
+    bench.press(Button::Mic);
+    for muted in [false, true] {
+        bench.hear(ServerMessage::UserMuted {
+            user: id(OWN),
+            muted,
+        });
+    }
+    bench.press(Button::Mic);
+    bench.take();
+    // The server saw the host's mute first and our opening second.
+    bench.hear(ServerMessage::UserMuted {
+        user: id(OWN),
+        muted: true,
+    });
+    assert!(bench.room.snapshot().microphone_muted);
+    assert_eq!(bench.sent(), []);
+    bench.hear(ServerMessage::UserMuted {
+        user: id(OWN),
+        muted: false,
+    });
+    assert_eq!(bench.sent(), [ClientMessage::ToggleMic { muted: true }]);
+    assert!(bench.room.snapshot().microphone_muted);
+}
+
+#[test]
+fn a_server_that_contradicts_everything_is_corrected_once_a_second_and_not_for_ever_faster() {
+    let mut bench = Bench::joined(&[]);
+    bench.press(Button::Mic);
+    bench.take();
+    let mut corrections = 0;
+    for _ in 0..500 {
+        bench.hear(ServerMessage::UserMuted {
+            user: id(OWN),
+            muted: false,
+        });
+        bench.pass(20);
+        corrections += bench
+            .sent()
+            .iter()
+            .filter(|m| **m == ClientMessage::ToggleMic { muted: true })
+            .count();
+    }
+    assert!((5..=12).contains(&corrections), "{corrections} in 10 s");
+    assert!(bench.room.snapshot().microphone_muted);
+}
+
+#[test]
 fn the_camera_obeys_the_same_rules_by_every_name() {
     let mut bench = Bench::joined(&[]);
     bench.hear(ServerMessage::UserVideoOff {

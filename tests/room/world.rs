@@ -10,10 +10,10 @@ use super::bench::{MEETING, settings};
 
 /// SplitMix64, as everywhere: the same seed, the same world.
 #[derive(Clone)]
-pub struct Dice(pub u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    pub fn roll(&mut self, sides: u64) -> u64 {
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,22 +23,22 @@ impl Dice {
 }
 
 /// Who sits at one end.
-pub enum Program {
+pub(super) enum Program {
     Box(Box<Room>),
     Browser(Browser),
 }
 
 /// A browser of generation V1 (`webrtc:*`, offers on ready) or V2 (`media:*`, only the greater id offers).
-pub struct Browser {
+pub(super) struct Browser {
     v1: bool,
     camera: bool,
     connections: BTreeMap<PeerId, usize>,
     attempts: BTreeMap<PeerId, u32>,
 }
 
-pub struct Member {
-    pub id: PeerId,
-    pub program: Program,
+pub(super) struct Member {
+    pub(super) id: PeerId,
+    pub(super) program: Program,
     /// The connection to the server, if there is one.
     socket: Option<u64>,
     session: SessionId,
@@ -46,9 +46,14 @@ pub struct Member {
     online: bool,
     generations: BTreeMap<Generation, usize>,
     /// What each generation was opened for, to find orders to closed ones.
-    pub exited: bool,
-    pub muted_at_server: Option<bool>,
+    pub(super) exited: bool,
+    pub(super) muted_at_server: Option<bool>,
     timer: Option<Timestamp>,
+    /// Somebody in the room pressed since the microphone was closed last (or it started open).
+    may_open: bool,
+    /// What the disk says about the microphone.
+    disk_muted: bool,
+    disk_free: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,26 +94,26 @@ enum Delivery {
     BrowserRetry(usize, PeerId),
 }
 
-pub struct World {
-    pub now: Timestamp,
-    pub dice: Dice,
-    pub members: Vec<Member>,
+pub(super) struct World {
+    pub(super) now: Timestamp,
+    pub(super) dice: Dice,
+    pub(super) members: Vec<Member>,
     queue: BTreeMap<(Timestamp, u64), Delivery>,
     sequence: u64,
     ends: Vec<End>,
     last_description: u64,
     last_socket: u64,
-    pub server_up: bool,
+    pub(super) server_up: bool,
     /// The server accepts and then says nothing.
-    pub server_silent: bool,
+    pub(super) server_silent: bool,
     /// Relays copies, as two gateways do.
-    pub duplicates: bool,
+    pub(super) duplicates: bool,
     /// Pairs without a path.
-    pub cut: BTreeSet<(usize, usize)>,
+    pub(super) cut: BTreeSet<(usize, usize)>,
     /// Members that cannot reach the server.
-    pub offline: BTreeSet<usize>,
-    pub effects: u64,
-    pub trace: VecDeque<String>,
+    pub(super) offline: BTreeSet<usize>,
+    pub(super) effects: u64,
+    pub(super) trace: VecDeque<String>,
 }
 
 fn millis(n: u64) -> Duration {
@@ -134,7 +139,7 @@ fn read_sdp(sdp: &Sdp) -> Option<(usize, u64)> {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             now: Timestamp::from_millis(50_000),
             dice: Dice(seed),
@@ -192,23 +197,28 @@ impl World {
             exited: false,
             muted_at_server: None,
             timer: None,
+            may_open: true,
+            disk_muted: false,
+            disk_free: Timestamp::default(),
         });
         self.members.len() - 1
     }
 
-    pub fn add_box(&mut self, id: &str) -> usize {
+    pub(super) fn add_box(&mut self, id: &str) -> usize {
         let room = Room::new(Self::member_settings(id), self.dice.roll(1 << 40), self.now);
         let index = self.add(id, Program::Box(Box::new(room)));
         self.start_box(index);
         index
     }
 
+    /// Starts with what its disk says.
     fn start_box(&mut self, index: usize) {
+        let muted = self.members[index].disk_muted;
         self.fact(
             index,
             Event::Started {
                 persisted: Persisted::Known(PersistedState {
-                    muted: false,
+                    muted,
                     camera_off: false,
                     place: settings().place,
                 }),
@@ -217,7 +227,7 @@ impl World {
     }
 
     /// kill -9 and a fresh start.
-    pub fn reboot_box(&mut self, index: usize) {
+    pub(super) fn reboot_box(&mut self, index: usize) {
         self.note(|| format!("{index} reboots"));
         self.drop_socket(index);
         for end in 0..self.ends.len() {
@@ -239,11 +249,12 @@ impl World {
         member.program = Program::Box(Box::new(room));
         member.generations.clear();
         member.exited = false;
+        member.may_open = true;
         self.start_box(index);
     }
 
     /// A browser opens the page; its camera runs after `camera` ms.
-    pub fn add_browser(&mut self, id: &str, v1: bool, camera: u64) -> usize {
+    pub(super) fn add_browser(&mut self, id: &str, v1: bool, camera: u64) -> usize {
         let index = self.add(
             id,
             Program::Browser(Browser {
@@ -266,7 +277,7 @@ impl World {
     }
 
     /// The page is loaded anew: its connections are gone without a word.
-    pub fn reload_page(&mut self, index: usize, camera: u64) {
+    pub(super) fn reload_page(&mut self, index: usize, camera: u64) {
         self.note(|| format!("{index} reloads"));
         self.drop_socket(index);
         for end in 0..self.ends.len() {
@@ -283,9 +294,22 @@ impl World {
         self.open_page(index, camera);
     }
 
+    /// A finger on the button.
+    pub(super) fn press(&mut self, index: usize, button: Button) {
+        self.members[index].may_open |= button == Button::Mic;
+        self.fact(
+            index,
+            Event::CommandReceived {
+                request: RequestId(0),
+                command: Command::Press(button),
+                source: Source::Panel,
+            },
+        );
+    }
+
     // ---- running
 
-    pub fn fact(&mut self, index: usize, event: Event) {
+    pub(super) fn fact(&mut self, index: usize, event: Event) {
         if self.members[index].exited {
             return;
         }
@@ -313,7 +337,7 @@ impl World {
     }
 
     /// Lets time pass.
-    pub fn run(&mut self, for_ms: u64) {
+    pub(super) fn run(&mut self, for_ms: u64) {
         let until = self.now + millis(for_ms);
         loop {
             let timer = self
@@ -411,6 +435,8 @@ impl World {
             }
             Effect::CloseSignaling { session, .. } => {
                 assert_eq!(session, self.members[index].session);
+                self.queue
+                    .retain(|_, d| !matches!(d, Delivery::OpenDone(m, _) if *m == index));
                 self.drop_socket(index);
             }
             Effect::Peer {
@@ -422,6 +448,13 @@ impl World {
                 self.obey_peer(index, &peer, generation, order);
             }
             Effect::SetMicrophone { muted } => {
+                let member = &mut self.members[index];
+                if muted {
+                    member.may_open = false;
+                } else {
+                    assert!(member.may_open, "only a press in the room opens");
+                    assert!(!member.disk_muted, "open is on the disk before it opens");
+                }
                 self.later(
                     millis(20),
                     Delivery::Fact(index, Event::MicrophoneConfirmed { muted }),
@@ -433,9 +466,17 @@ impl World {
                     Delivery::Fact(index, Event::CameraConfirmed { off }),
                 );
             }
-            Effect::PersistState { state, .. } => {
+            Effect::PersistState { state, sync } => {
+                let member = &mut self.members[index];
+                assert!(state.muted || sync || !member.disk_muted, "open is synced");
+                member.disk_muted = state.muted;
+                let after = 5 + self.dice.roll(200);
+                // The disk answers in order.
+                self.members[index].disk_free =
+                    self.members[index].disk_free.max(self.now + millis(after));
+                let after = self.members[index].disk_free.since(self.now);
                 self.later(
-                    millis(10),
+                    after,
                     Delivery::Fact(index, Event::StatePersisted { state, error: None }),
                 );
             }
@@ -617,7 +658,7 @@ impl World {
     }
 
     /// Cuts or heals the path between two members.
-    pub fn set_path(&mut self, a: usize, b: usize, up: bool) {
+    pub(super) fn set_path(&mut self, a: usize, b: usize, up: bool) {
         let pair = (a.min(b), a.max(b));
         if up {
             self.cut.remove(&pair);
@@ -754,7 +795,7 @@ impl World {
     }
 
     /// A member loses its connection to the server, which both notice.
-    pub fn lose_server(&mut self, index: usize) {
+    pub(super) fn lose_server(&mut self, index: usize) {
         self.note(|| format!("{index} loses the server"));
         if self.members[index].socket.is_none() {
             return;
@@ -774,14 +815,14 @@ impl World {
     }
 
     /// The server notices an old connection of a member that has long been back.
-    pub fn own_ghost(&mut self, index: usize) {
+    pub(super) fn own_ghost(&mut self, index: usize) {
         self.note(|| format!("{index} is taken offline by its ghost"));
         self.go_offline(index);
         let user = self.members[index].id.clone();
         self.send_to(index, ServerMessage::UserLeft { user });
     }
 
-    pub fn restart_server(&mut self) {
+    pub(super) fn restart_server(&mut self) {
         self.note(|| "the server restarts".into());
         for index in 0..self.members.len() {
             self.members[index].online = false;
@@ -791,14 +832,14 @@ impl World {
         }
     }
 
-    pub fn host_order(&mut self, index: usize, muted: bool) {
+    pub(super) fn host_order(&mut self, index: usize, muted: bool) {
         let user = self.members[index].id.clone();
         self.members[index].muted_at_server = Some(muted);
         self.broadcast(index, true, &ServerMessage::UserMuted { user, muted });
     }
 
     /// Any message to one member, as a server or another member might send it.
-    pub fn inject(&mut self, index: usize, message: ServerMessage) {
+    pub(super) fn inject(&mut self, index: usize, message: ServerMessage) {
         self.send_to(index, message);
     }
 
@@ -1081,7 +1122,7 @@ impl World {
     // ---- looking
 
     #[track_caller]
-    pub fn room(&self, index: usize) -> &Room {
+    pub(super) fn room(&self, index: usize) -> &Room {
         match &self.members[index].program {
             Program::Box(room) => room,
             Program::Browser(_) => panic!("{index} is a browser"),
@@ -1103,7 +1144,7 @@ impl World {
     }
 
     /// Who of these does not see whom; pairs of two browsers are none of our business.
-    pub fn missing(&self, among: &[usize]) -> Vec<(usize, usize)> {
+    pub(super) fn missing(&self, among: &[usize]) -> Vec<(usize, usize)> {
         let mut missing = Vec::new();
         for &a in among {
             for &b in among {
@@ -1119,7 +1160,7 @@ impl World {
 
     /// Runs until everybody sees everybody; gives the time it took.
     #[track_caller]
-    pub fn run_until_whole(&mut self, among: &[usize], limit_ms: u64) -> u64 {
+    pub(super) fn run_until_whole(&mut self, among: &[usize], limit_ms: u64) -> u64 {
         let mut passed = 0;
         while !self.missing(among).is_empty() {
             if passed >= limit_ms {
@@ -1138,7 +1179,7 @@ impl World {
     }
 
     /// How many ends are open for one member.
-    pub fn open_ends(&self, index: usize) -> usize {
+    pub(super) fn open_ends(&self, index: usize) -> usize {
         self.ends
             .iter()
             .filter(|end| end.member == index && !end.closed)

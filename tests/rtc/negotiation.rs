@@ -1,6 +1,6 @@
 //! Offers, answers, candidates, rollback and ICE restart.
 
-use huddled::room::{ConnectionState, NegotiationId, PeerEvent, PeerOrder, Sdp};
+use huddled::room::{ConnectionState, Generation, NegotiationId, PeerEvent, PeerOrder, Sdp};
 
 use super::bench::{Pair, Side, description};
 
@@ -259,20 +259,33 @@ async fn unusable_descriptions_fail_their_negotiation_and_the_next_one_works() {
         text.replace("a=ice-pwd:", "a=ice-pwd:\u{1F600}"),
     ];
     for (index, sdp) in broken.iter().enumerate() {
-        let negotiation = NegotiationId(100 + index as u64);
-        pair.b.order(PeerOrder::AcceptOffer {
-            negotiation,
-            sdp: Sdp::new(sdp),
-        });
-        let event = pair
-            .b
-            .until(|event| failed(event) || matches!(event, PeerEvent::AnswerCreated { .. }))
-            .await;
+        let accept = |side: &mut Side, negotiation, sdp: &Sdp| {
+            side.order(PeerOrder::AcceptOffer {
+                negotiation: NegotiationId(negotiation),
+                sdp: sdp.clone(),
+            });
+        };
+        let concluded =
+            |event: &PeerEvent| failed(event) || matches!(event, PeerEvent::AnswerCreated { .. });
+        accept(&mut pair.b, 100, &Sdp::new(sdp));
+        let event = pair.b.until(concluded).await;
         println!("{index}: {event:?}");
         if let PeerEvent::NegotiationFailed { message, .. } = &event {
             let password = value(&offer, "a=ice-pwd:").unwrap();
             assert!(!message.contains(password), "{message}");
         }
+        // The next one works, or the session says that it is of no use any more.
+        accept(&mut pair.b, 101, &offer);
+        let event = pair.b.until(concluded).await;
+        let died = pair
+            .b
+            .count(|event| matches!(event, PeerEvent::SessionDied { .. }));
+        assert_eq!(failed(&event), died == 1, "{index}: {:?}", pair.b.seen);
+        pair.b.order(PeerOrder::Close);
+        pair.b.until(|event| *event == PeerEvent::Closed).await;
+        pair.b.generation = Generation(pair.b.generation.0 + 1);
+        pair.b.seen.clear();
+        pair.b.order(PeerOrder::Open);
     }
     pair.b.order(PeerOrder::AcceptAnswer {
         negotiation: NegotiationId(7),

@@ -138,6 +138,7 @@ impl RenderedText {
     }
 
     /// Pixels as drawn.
+    #[cfg(test)]
     pub(super) fn drawn_width(&self) -> usize {
         self.width * self.scale
     }

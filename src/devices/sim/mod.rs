@@ -3,13 +3,22 @@
 mod camera;
 mod canvas;
 mod faults;
+mod meter;
 mod microphone;
+mod panel;
+mod slides;
+mod speaker;
 mod testcard;
+mod wav;
+mod y4m;
 
-use super::{Camera, DeviceError, Microphone};
+use std::path::Path;
+
+use super::{Camera, DeviceError, Microphone, Panel, Speaker};
 use crate::config::VideoEncoding;
 
 pub use faults::Faults;
+pub use panel::Lights;
 pub use testcard::{Strip, read_strip};
 
 /// `sim:testcard`.
@@ -19,7 +28,8 @@ pub(super) fn open_testcard(
     ppm: i32,
     faults: &Faults,
 ) -> Result<Box<dyn Camera>, DeviceError> {
-    let card = testcard::TestCard::new(box_name, video.width as usize, video.height as usize);
+    let (width, height) = size(video);
+    let card = testcard::TestCard::new(box_name, width, height);
     open_picture(
         "sim:testcard".to_owned(),
         Box::new(card),
@@ -27,6 +37,41 @@ pub(super) fn open_testcard(
         ppm,
         faults,
     )
+}
+
+/// `sim:slides`.
+pub(super) fn open_slides(
+    box_name: &str,
+    video: &VideoEncoding,
+    ppm: i32,
+    faults: &Faults,
+) -> Result<Box<dyn Camera>, DeviceError> {
+    let (width, height) = size(video);
+    let slides = slides::Slides::new(box_name, width, height);
+    open_picture(
+        "sim:slides".to_owned(),
+        Box::new(slides),
+        video,
+        ppm,
+        faults,
+    )
+}
+
+/// `sim:file:PATH` of a camera.
+pub(super) fn open_footage(
+    path: &Path,
+    video: &VideoEncoding,
+    ppm: i32,
+    faults: &Faults,
+) -> Result<Box<dyn Camera>, DeviceError> {
+    let (width, height) = size(video);
+    let device = format!("sim:file:{}", path.display());
+    let footage = y4m::Footage::open(&device, path, width, height)?;
+    open_picture(device, Box::new(footage), video, ppm, faults)
+}
+
+fn size(video: &VideoEncoding) -> (usize, usize) {
+    (video.width as usize, video.height as usize)
 }
 
 fn open_picture(
@@ -72,6 +117,17 @@ pub(super) fn open_silence(ppm: i32, faults: &Faults) -> Result<Box<dyn Micropho
     open_sound("sim:silence".to_owned(), silence, ppm, faults)
 }
 
+/// `sim:file:PATH` of a microphone.
+pub(super) fn open_recording(
+    path: &Path,
+    ppm: i32,
+    faults: &Faults,
+) -> Result<Box<dyn Microphone>, DeviceError> {
+    let device = format!("sim:file:{}", path.display());
+    let recording = Box::new(microphone::Recording::new(wav::load(&device, path)?));
+    open_sound(device, recording, ppm, faults)
+}
+
 fn open_sound(
     device: String,
     sound: Box<dyn microphone::Sound>,
@@ -80,4 +136,32 @@ fn open_sound(
 ) -> Result<Box<dyn Microphone>, DeviceError> {
     let microphone = microphone::SimMicrophone::new(device, ppm, sound, faults.clone())?;
     Ok(Box::new(microphone))
+}
+
+/// `sim:meter`.
+pub(super) fn open_meter(ppm: i32, faults: &Faults) -> Result<Box<dyn Speaker>, DeviceError> {
+    let speaker = speaker::SimSpeaker::new("sim:meter".to_owned(), ppm, faults.clone())?;
+    Ok(Box::new(speaker.measuring()))
+}
+
+/// `sim:wav:PATH`.
+pub(super) fn open_recorder(
+    path: &Path,
+    ppm: i32,
+    faults: &Faults,
+) -> Result<Box<dyn Speaker>, DeviceError> {
+    let device = format!("sim:wav:{}", path.display());
+    let speaker = speaker::SimSpeaker::new(device, ppm, faults.clone())?;
+    Ok(Box::new(speaker.measuring().recording(path)?))
+}
+
+/// Takes sound at the right pace and drops it.
+pub(super) fn open_sink() -> Result<Box<dyn Speaker>, DeviceError> {
+    let speaker = speaker::SimSpeaker::new("none".to_owned(), 0, Faults::default())?;
+    Ok(Box::new(speaker))
+}
+
+/// `sim:virtual`.
+pub(super) fn open_panel() -> Box<dyn Panel> {
+    Box::new(panel::VirtualPanel::default())
 }

@@ -1,0 +1,415 @@
+//! ALSA capture and playback by PCM name: 48 kHz, S16, mono or the first channel of stereo, periods of
+//! 480 frames in a buffer of 1920.
+
+use std::time::Duration;
+
+use ::alsa::pcm::{Access, Format, HwParams, PCM};
+use ::alsa::{Direction, Output, ValueOr};
+
+use super::pace::{Pace, sleep_until};
+use super::{CapturedPeriod, DeviceError, Microphone, PERIOD, PlayedPeriod, SAMPLE_RATE, Speaker};
+use crate::clock;
+
+/// Frames in the device's buffer.
+const BUFFER: usize = 4 * PERIOD;
+/// A device that moves nothing for so long has stalled.
+const STALL_TIMEOUT: Duration = Duration::from_millis(500);
+/// Within so many periods a PCM shows whether it has a clock of its own.
+const PROBE_PERIODS: u64 = 100;
+/// How far a PCM may run ahead of the time of day before it is taken for one without a clock.
+const MAX_LEAD: Duration = Duration::from_millis(60);
+
+/// An open PCM and the clock that stands in for one it does not have.
+struct Stream {
+    name: String,
+    pcm: PCM,
+    channels: usize,
+    interleaved: Vec<i16>,
+    /// Periods moved since the stream was started.
+    periods: u64,
+    /// Set by the first period.
+    pace: Option<Pace>,
+    /// PCMs such as `null` and `file` take and give at once: they are paced here.
+    unpaced: bool,
+}
+
+impl Stream {
+    fn open(name: &str, direction: Direction) -> Result<Self, DeviceError> {
+        // The library would write its complaints to standard error; they go into the message instead.
+        let complaints = Output::local_error_handler().ok();
+        let opened = PCM::new(name, direction, false);
+        let pcm = opened.map_err(|error| {
+            let said = complaints.map(|output| output.borrow().to_string());
+            let said = said.and_then(|text| text.lines().next().map(str::to_owned));
+            let reason = said.map_or_else(|| error.to_string(), |said| format!("{error}; {said}"));
+            open_error(name, error.errno(), reason)
+        })?;
+        let channels = configure(&pcm, direction).map_err(|error| match error.errno() {
+            libc::ENODEV => gone(name, "setting it up", error),
+            _ => DeviceError::Misconfigured {
+                device: name.to_owned(),
+                reason: format!(
+                    "cannot do 48000 Hz, 16 bit, mono or stereo ({error}); use plughw: instead of hw:, which converts"
+                ),
+            },
+        })?;
+        if direction == Direction::Capture {
+            pcm.start()
+                .map_err(|error| gone(name, "starting it", error))?;
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            pcm,
+            channels,
+            interleaved: vec![0; PERIOD * channels],
+            periods: 0,
+            pace: None,
+            unpaced: false,
+        })
+    }
+
+    /// Waits until the device has, or has room for, a period.
+    fn wait(&self, attempt: &'static str) -> Result<(), ::alsa::Error> {
+        match self.pcm.wait(Some(STALL_TIMEOUT.as_millis() as u32)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(::alsa::Error::new(attempt, libc::ETIMEDOUT)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// After an xrun or a suspend; whether the stream runs again.
+    fn recover(
+        &mut self,
+        error: ::alsa::Error,
+        attempt: &'static str,
+        direction: Direction,
+    ) -> Result<(), DeviceError> {
+        if error.errno() == libc::ETIMEDOUT {
+            return Err(DeviceError::Stalled {
+                device: self.name.clone(),
+                after: STALL_TIMEOUT,
+            });
+        }
+        self.pcm
+            .try_recover(error, true)
+            .and_then(|()| match direction {
+                Direction::Capture => self.pcm.start(),
+                Direction::Playback => Ok(()),
+            })
+            .map_err(|error| gone(&self.name, attempt, error))?;
+        self.pace = None;
+        self.periods = 0;
+        Ok(())
+    }
+
+    /// Counts a period and keeps the stream from running ahead of time. The pace, once the PCM has
+    /// turned out to need it.
+    fn keep_pace(&mut self) -> Option<(Pace, u64)> {
+        let now = clock::monotonic();
+        let pace = *self
+            .pace
+            .get_or_insert_with(|| Pace::new(SAMPLE_RATE, 0, now));
+        let period = self.periods;
+        self.periods += 1;
+        let sample = period * PERIOD as u64;
+        if !self.unpaced && period < PROBE_PERIODS && pace.at(sample).since(now) > MAX_LEAD {
+            log::info!("{}: has no clock of its own, paced by ours", self.name);
+            self.unpaced = true;
+        }
+        self.unpaced.then_some((pace, sample))
+    }
+}
+
+/// The number of channels that was agreed on.
+fn configure(pcm: &PCM, direction: Direction) -> Result<usize, ::alsa::Error> {
+    {
+        let hardware = HwParams::any(pcm)?;
+        hardware.set_rate_resample(true)?;
+        hardware.set_access(Access::RWInterleaved)?;
+        hardware.set_format(Format::s16())?;
+        hardware
+            .set_channels(1)
+            .or_else(|_| hardware.set_channels(2))?;
+        hardware.set_rate(SAMPLE_RATE, ValueOr::Nearest)?;
+        hardware.set_period_size_near(PERIOD as i64, ValueOr::Nearest)?;
+        hardware.set_buffer_size_near(BUFFER as i64)?;
+        pcm.hw_params(&hardware)?;
+    }
+    let current = pcm.hw_params_current()?;
+    let channels = current.get_channels()? as usize;
+    let software = pcm.sw_params_current()?;
+    software.set_avail_min(PERIOD as i64)?;
+    if direction == Direction::Playback {
+        software.set_start_threshold(2 * PERIOD as i64)?;
+    }
+    pcm.sw_params(&software)?;
+    Ok(channels)
+}
+
+fn gone(name: &str, attempt: &'static str, error: ::alsa::Error) -> DeviceError {
+    DeviceError::Gone {
+        device: name.to_owned(),
+        attempt,
+        reason: error.to_string(),
+    }
+}
+
+/// A name that ALSA does not know, or knows to be wrong, will not come right by itself; a card may.
+fn open_error(name: &str, errno: i32, reason: String) -> DeviceError {
+    match errno {
+        libc::ENOENT | libc::EINVAL => DeviceError::Misconfigured {
+            device: name.to_owned(),
+            reason: format!(
+                "no such ALSA device ({reason}); `aplay -L` and `arecord -L` list them"
+            ),
+        },
+        _ => DeviceError::Gone {
+            device: name.to_owned(),
+            attempt: "opening it",
+            reason,
+        },
+    }
+}
+
+/// Capture.
+pub(super) struct AlsaMicrophone(Stream);
+
+impl AlsaMicrophone {
+    pub(super) fn open(name: &str) -> Result<Self, DeviceError> {
+        Ok(Self(Stream::open(name, Direction::Capture)?))
+    }
+
+    fn read(&mut self) -> Result<(), ::alsa::Error> {
+        let stream = &mut self.0;
+        let mut done = 0;
+        while done < PERIOD {
+            stream.wait("snd_pcm_wait")?;
+            let rest = &mut stream.interleaved[done * stream.channels..];
+            match stream.pcm.io_checked::<i16>()?.readi(rest)? {
+                // A file that has come to its end.
+                0 => {
+                    rest.fill(0);
+                    done = PERIOD;
+                }
+                frames => done += frames,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Microphone for AlsaMicrophone {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn read_period(&mut self, samples: &mut [i16; PERIOD]) -> Result<CapturedPeriod, DeviceError> {
+        let mut xrun = false;
+        while let Err(error) = self.read() {
+            // A second failure in a row is not an xrun.
+            if xrun {
+                return Err(gone(&self.0.name, "reading a period", error));
+            }
+            self.0
+                .recover(error, "recovering from an overrun", Direction::Capture)?;
+            xrun = true;
+        }
+        let stream = &mut self.0;
+        let frames = stream.interleaved.chunks_exact(stream.channels);
+        for (sample, frame) in samples.iter_mut().zip(frames) {
+            *sample = frame[0];
+        }
+        let captured_at = match stream.keep_pace() {
+            Some((pace, sample)) => {
+                sleep_until(pace.at(sample + PERIOD as u64));
+                pace.at(sample)
+            }
+            None => {
+                // What still lies in the device is younger than this period.
+                let waiting = stream.pcm.delay().unwrap_or(0).clamp(0, BUFFER as i64) as u64;
+                let age = (waiting + PERIOD as u64) * 1_000_000_000 / u64::from(SAMPLE_RATE);
+                let now = clock::monotonic().as_duration();
+                crate::room::Timestamp::from_duration(now.saturating_sub(Duration::from_nanos(age)))
+            }
+        };
+        Ok(CapturedPeriod { captured_at, xrun })
+    }
+}
+
+/// Playback.
+pub(super) struct AlsaSpeaker(Stream);
+
+impl AlsaSpeaker {
+    pub(super) fn open(name: &str) -> Result<Self, DeviceError> {
+        Ok(Self(Stream::open(name, Direction::Playback)?))
+    }
+
+    fn write(&mut self) -> Result<(), ::alsa::Error> {
+        let stream = &self.0;
+        let mut done = 0;
+        while done < PERIOD {
+            stream.wait("snd_pcm_wait")?;
+            let rest = &stream.interleaved[done * stream.channels..];
+            done += stream.pcm.io_checked::<i16>()?.writei(rest)?;
+        }
+        Ok(())
+    }
+}
+
+impl Speaker for AlsaSpeaker {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn write_period(&mut self, samples: &[i16; PERIOD]) -> Result<PlayedPeriod, DeviceError> {
+        let channels = self.0.channels;
+        let frames = self.0.interleaved.chunks_exact_mut(channels);
+        for (frame, sample) in frames.zip(samples) {
+            frame.fill(*sample);
+        }
+        let mut xrun = false;
+        while let Err(error) = self.write() {
+            if xrun {
+                return Err(gone(&self.0.name, "writing a period", error));
+            }
+            self.0
+                .recover(error, "recovering from an underrun", Direction::Playback)?;
+            xrun = true;
+        }
+        let stream = &mut self.0;
+        let delay = match stream.keep_pace() {
+            Some((pace, sample)) => {
+                sleep_until(pace.at(sample));
+                Duration::ZERO
+            }
+            None => {
+                let queued = stream.pcm.delay().unwrap_or(0).max(0) as u64;
+                let before = queued.saturating_sub(PERIOD as u64);
+                Duration::from_nanos(before * 1_000_000_000 / u64::from(SAMPLE_RATE))
+            }
+        };
+        Ok(PlayedPeriod { delay, xrun })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    fn temporary(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("huddled-alsa-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn the_null_device_captures_zeros_at_our_pace() {
+        let mut microphone = AlsaMicrophone::open("null").unwrap();
+        let before = clock::monotonic();
+        let mut last = None;
+        for _ in 0..50 {
+            let mut samples = [1; PERIOD];
+            let period = microphone.read_period(&mut samples).unwrap();
+            assert!(!period.xrun);
+            assert_eq!(samples, [0; PERIOD]);
+            assert!(last.is_none_or(|last| period.captured_at > last));
+            last = Some(period.captured_at);
+        }
+        let took = clock::monotonic().since(before);
+        println!("50 periods of null in {took:?}");
+        assert!(took >= Duration::from_millis(400), "{took:?}");
+    }
+
+    #[test]
+    fn the_null_device_plays_at_our_pace() {
+        let mut speaker = AlsaSpeaker::open("null").unwrap();
+        let before = clock::monotonic();
+        for _ in 0..50 {
+            let played = speaker.write_period(&[1; PERIOD]).unwrap();
+            assert!(played.delay < Duration::from_millis(100));
+            assert!(!played.xrun);
+        }
+        let took = clock::monotonic().since(before);
+        assert!(took >= Duration::from_millis(400), "{took:?}");
+        assert!(speaker.heard().is_none());
+    }
+
+    #[test]
+    fn what_is_played_arrives_at_the_file_plug_in() {
+        let path = temporary("played.raw");
+        let name = format!("file:FILE={},FORMAT=raw", path.display());
+        let mut speaker = AlsaSpeaker::open(&name).unwrap();
+        for value in 0..10 {
+            speaker.write_period(&[value; PERIOD]).unwrap();
+        }
+        drop(speaker);
+        let bytes = std::fs::read(&path).unwrap();
+        let samples: Vec<i16> = bytes
+            .chunks_exact(2)
+            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+            .collect();
+        assert!(samples.len() >= 5 * PERIOD, "{} samples", samples.len());
+        for (index, sample) in samples.iter().enumerate() {
+            assert_eq!(*sample, (index / PERIOD) as i16);
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    const FIXTURE: &str = "HUDDLED_ALSA_FIXTURE";
+
+    /// ALSA reads its configuration once per process, so this runs the test below in another one.
+    #[test]
+    fn the_file_plug_in_is_captured() {
+        let (input, config) = (temporary("input.raw"), temporary("asound.conf"));
+        let bytes: Vec<u8> = (0..100 * PERIOD)
+            .flat_map(|index| ((index / PERIOD) as i16 + 1).to_le_bytes())
+            .collect();
+        std::fs::write(&input, bytes).unwrap();
+        std::fs::write(
+            &config,
+            format!(
+                "</usr/share/alsa/alsa.conf>\npcm.fixture {{ type file slave.pcm null file /dev/null infile {} format raw }}\n",
+                input.display()
+            ),
+        )
+        .unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("devices::alsa::tests::captures_the_fixture_where_there_is_one")
+            .env("ALSA_CONFIG_PATH", &config)
+            .env(FIXTURE, "fixture")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}\n{errors}");
+        assert!(text.contains("captured the fixture"), "{text}\n{errors}");
+        std::fs::remove_file(input).unwrap();
+        std::fs::remove_file(config).unwrap();
+    }
+
+    #[test]
+    fn captures_the_fixture_where_there_is_one() {
+        let Ok(name) = std::env::var(FIXTURE) else {
+            return;
+        };
+        let mut microphone = AlsaMicrophone::open(&name).unwrap();
+        for value in 1..20 {
+            let mut samples = [0; PERIOD];
+            microphone.read_period(&mut samples).unwrap();
+            assert_eq!(samples, [value; PERIOD]);
+        }
+        println!("captured the fixture");
+    }
+
+    #[test]
+    fn an_unknown_name_is_the_operators_and_a_missing_card_may_come_back() {
+        let error = AlsaMicrophone::open("no-such-pcm").err().expect("refused");
+        assert!(!error.worth_retrying(), "{error}");
+        assert!(error.to_string().starts_with("no-such-pcm: "), "{error}");
+        let error = AlsaSpeaker::open("hw:CARD=NoSuchCard")
+            .err()
+            .expect("refused");
+        assert!(error.worth_retrying(), "{error}");
+    }
+}

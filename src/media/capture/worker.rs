@@ -1,0 +1,311 @@
+//! What runs on the video thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::super::convert::Converter;
+use super::super::error::EncodeError;
+use super::super::fanout::Fanout;
+use super::super::h264::VideoEncoder;
+use super::{CameraOpener, Orders, Shared};
+use crate::clock;
+use crate::config::VideoEncoding;
+use crate::devices::picture::black_i420;
+use crate::devices::{Camera, DeviceError, RawFrame};
+use crate::events::EventSender;
+use crate::room::{Event, Timestamp};
+
+/// Longest wait for a frame before orders are looked at.
+const DEQUEUE_TIMEOUT: Duration = Duration::from_millis(100);
+/// Longest wait for an order while there is nothing to capture.
+const IDLE: Duration = Duration::from_millis(200);
+/// A camera that delivers nothing for so long counts as lost.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// Between two attempts to open a camera that is not there.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What lives on the thread.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    opener: Option<CameraOpener>,
+    /// Open, though perhaps not streaming.
+    camera: Option<Box<dyn Camera>>,
+    streaming: bool,
+    /// When to try to open the camera again; `None` where only another order can help.
+    retry_at: Option<Timestamp>,
+    /// As last reported.
+    lost: bool,
+    /// Serial of the last confirmed order.
+    confirmed: u64,
+    /// Serial of the order under which a black frame stands in for the lost camera.
+    blank_sent_for: Option<u64>,
+    last_frame_at: Timestamp,
+    last_sequence: Option<u64>,
+    encoder: VideoEncoder,
+    converter: Converter,
+    black: Vec<u8>,
+    recycled: Vec<u8>,
+    fanout: Arc<Fanout>,
+    events: EventSender,
+}
+
+impl Worker {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        opener: Option<CameraOpener>,
+        video: &VideoEncoding,
+        fanout: Arc<Fanout>,
+        events: EventSender,
+    ) -> Result<Self, EncodeError> {
+        Ok(Self {
+            shared,
+            opener,
+            camera: None,
+            streaming: false,
+            retry_at: Some(Timestamp::default()),
+            lost: false,
+            confirmed: 0,
+            blank_sent_for: None,
+            last_frame_at: Timestamp::default(),
+            last_sequence: None,
+            encoder: VideoEncoder::new(video)?,
+            converter: Converter::new(video.width, video.height),
+            black: black_i420(video.width as usize, video.height as usize),
+            recycled: Vec::new(),
+            fanout,
+            events,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            count(&self.shared.counters.beats, 1);
+            let orders = {
+                let mut orders = self.shared.orders();
+                let taken = *orders;
+                orders.keyframe = false;
+                taken
+            };
+            if orders.stop {
+                self.stop_stream();
+                return;
+            }
+            if orders.off {
+                self.rest(orders);
+            } else {
+                self.work(orders);
+            }
+        }
+    }
+
+    /// The camera is off.
+    fn rest(&mut self, orders: Orders) {
+        self.stop_stream();
+        if orders.serial != self.confirmed {
+            self.send_black();
+            self.confirm(orders);
+        } else if orders.keyframe {
+            self.send_black();
+        }
+        self.wait_for_orders(orders.serial, IDLE);
+    }
+
+    /// The camera is on, or would be.
+    fn work(&mut self, orders: Orders) {
+        let now = clock::monotonic();
+        if orders.serial != self.confirmed && self.retry_at.is_none() {
+            self.retry_at = Some(now);
+        }
+        if self.camera.is_none() && self.retry_at.is_some_and(|at| now >= at) {
+            self.open();
+        }
+        if let Some(camera) = &mut self.camera
+            && !self.streaming
+        {
+            match camera.start() {
+                Ok(()) => {
+                    self.streaming = true;
+                    self.last_frame_at = now;
+                    self.last_sequence = None;
+                    self.encoder.order_keyframe();
+                }
+                Err(error) => self.lose(&error),
+            }
+        }
+        if self.camera.is_none() {
+            if orders.keyframe || self.blank_sent_for != Some(orders.serial) {
+                self.send_black();
+                self.blank_sent_for = Some(orders.serial);
+            }
+            self.confirm(orders);
+            self.wait_for_orders(orders.serial, IDLE);
+            return;
+        }
+        if orders.keyframe {
+            self.encoder.order_keyframe();
+        }
+        if self.capture() {
+            self.confirm(orders);
+        }
+    }
+
+    fn open(&mut self) {
+        let Some(opener) = &mut self.opener else {
+            self.retry_at = None;
+            return;
+        };
+        match opener() {
+            Ok(camera) => self.camera = Some(camera),
+            Err(error) => self.lose(&error),
+        }
+    }
+
+    /// Takes the newest frame and sends it; whether one was sent.
+    fn capture(&mut self) -> bool {
+        let Some(camera) = &mut self.camera else {
+            return false;
+        };
+        let recycled = std::mem::take(&mut self.recycled);
+        let mut frame = match camera.dequeue(DEQUEUE_TIMEOUT, recycled) {
+            Ok(frame) => frame,
+            Err(DeviceError::Stalled { device, .. }) => {
+                let waited = clock::monotonic().since(self.last_frame_at);
+                if waited >= STALLED_AFTER {
+                    self.lose(&DeviceError::Stalled {
+                        device,
+                        after: waited,
+                    });
+                }
+                return false;
+            }
+            Err(error) => {
+                self.lose(&error);
+                return false;
+            }
+        };
+        let counters = &self.shared.counters;
+        let mut missed = gap(self.last_sequence, frame.sequence);
+        count(&counters.captured, 1);
+        // A frame that is overtaken while it waits would only add its age to everybody's latency.
+        while let Ok(newer) = camera.dequeue(Duration::ZERO, Vec::new()) {
+            missed += gap(Some(frame.sequence), newer.sequence);
+            count(&counters.captured, 1);
+            count(&counters.dropped, 1);
+            frame = newer;
+        }
+        count(&counters.missed, missed);
+        self.last_sequence = Some(frame.sequence);
+        self.last_frame_at = clock::monotonic();
+        if self.lost {
+            log::info!("the camera is back");
+            self.set_lost(false);
+        }
+        self.blank_sent_for = None;
+        let sent = self.encode(&frame);
+        self.recycled = frame.data;
+        sent
+    }
+
+    fn encode(&mut self, frame: &RawFrame) -> bool {
+        let encoded = self
+            .converter
+            .convert(frame)
+            .and_then(|picture| self.encoder.encode(picture, frame.captured_at));
+        let counters = &self.shared.counters;
+        match encoded {
+            Ok(Some(video)) => {
+                count(&counters.encoded, 1);
+                count(&counters.keyframes, u64::from(video.keyframe));
+                let bytes: usize = video.payloads.iter().map(|payload| payload.len()).sum();
+                count(&counters.bytes, bytes as u64);
+                self.fanout.publish_video(&video);
+                true
+            }
+            Ok(None) => {
+                count(&counters.failed, 1);
+                false
+            }
+            Err(error) => {
+                // One sentence for a whole row of bad frames.
+                if counters.failed.fetch_add(1, Ordering::Relaxed) == 0 {
+                    log::warn!("a captured frame was dropped: {error}");
+                }
+                false
+            }
+        }
+    }
+
+    fn send_black(&mut self) {
+        self.encoder.order_keyframe();
+        match self.encoder.encode(&self.black, clock::monotonic()) {
+            Ok(Some(video)) => {
+                let counters = &self.shared.counters;
+                count(&counters.black, 1);
+                count(&counters.keyframes, u64::from(video.keyframe));
+                let bytes: usize = video.payloads.iter().map(|payload| payload.len()).sum();
+                count(&counters.bytes, bytes as u64);
+                self.fanout.publish_video(&video);
+            }
+            Ok(None) => log::warn!(
+                "the encoder skipped the black frame; receivers may see a frozen picture"
+            ),
+            Err(error) => log::warn!("no black frame, receivers may see a frozen picture: {error}"),
+        }
+    }
+
+    fn stop_stream(&mut self) {
+        if self.streaming
+            && let Some(camera) = &mut self.camera
+        {
+            camera.stop();
+        }
+        self.streaming = false;
+    }
+
+    fn lose(&mut self, error: &DeviceError) {
+        if !self.lost {
+            log::warn!("no picture from the camera: {error}");
+        }
+        self.stop_stream();
+        self.camera = None;
+        self.retry_at = error
+            .worth_retrying()
+            .then(|| clock::monotonic() + REOPEN_INTERVAL);
+        self.set_lost(true);
+    }
+
+    fn set_lost(&mut self, lost: bool) {
+        if self.lost != lost {
+            self.lost = lost;
+            self.shared.counters.lost.store(lost, Ordering::Relaxed);
+            self.events.report(Event::CameraLost(lost));
+        }
+    }
+
+    fn confirm(&mut self, orders: Orders) {
+        if self.confirmed != orders.serial {
+            self.confirmed = orders.serial;
+            self.events
+                .report(Event::CameraConfirmed { off: orders.off });
+        }
+    }
+
+    /// Waits for another order, a keyframe order or the end.
+    fn wait_for_orders(&self, serial: u64, longest: Duration) {
+        let guard = self.shared.orders();
+        let waited = self.shared.ordered.wait_timeout_while(guard, longest, |o| {
+            o.serial == serial && !o.keyframe && !o.stop
+        });
+        drop(waited);
+    }
+}
+
+/// Frames lost between two sequence numbers.
+fn gap(last: Option<u64>, next: u64) -> u64 {
+    last.map_or(0, |last| next.saturating_sub(last).saturating_sub(1))
+}
+
+fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
