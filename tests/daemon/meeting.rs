@@ -72,7 +72,8 @@ impl Daemon {
 
     /// Waits until this member's picture moves.
     pub(super) fn until_seen(&mut self, user: &str) {
-        let before = decoded(&self.health(), user);
+        let before = self.until_health("an answer", |_| true);
+        let before = decoded(&before, user);
         self.until_health(&format!("{user} to be seen"), |health| {
             decoded(health, user) >= before + 3
         });

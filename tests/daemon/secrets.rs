@@ -64,7 +64,7 @@ async fn a_refused_login_is_told_without_the_password() {
     let snapshot = daemon.until("the refusal", |snapshot| {
         snapshot["signaling"]["state"] == "refused"
     });
-    assert_eq!(snapshot["leds"]["status"], "red double blink");
+    assert_eq!(snapshot["leds"]["status"], "red double-blink");
     let banner = snapshot["banner"].as_str().unwrap();
     assert!(banner.contains("Invalid credentials"), "{banner}");
     assert_silent_about(&daemon.log(), &["wrong horse"]);

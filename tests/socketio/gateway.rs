@@ -43,6 +43,8 @@ impl Gateway {
         Self {
             child,
             http: reqwest::Client::builder()
+                // The server may have closed a kept connection: restarts, idle time.
+                .pool_max_idle_per_host(0)
                 .no_proxy()
                 .danger_accept_invalid_certs(tls)
                 .build()
