@@ -155,18 +155,21 @@ async fn serve(options: RunOptions) -> Result<()> {
     );
     let mut driver = std::pin::pin!(driver.run());
     let mut control_loop = std::pin::pin!(control_loop);
+    let mut defect = None;
     loop {
         tokio::select! {
             shells = &mut driver => {
                 shut_down(shells).await;
                 log::info!("stopped");
-                return Ok(());
+                return defect.map_or(Ok(()), Err);
             }
-            result = &mut control_loop => {
-                return match result {
-                    Ok(()) => Err(anyhow!("the control loop ended")),
-                    Err(error) => Err(anyhow!("the control loop ended: {error}")),
-                };
+            // A standing loop that ends is a defect. The members are told before the process starts anew.
+            result = &mut control_loop, if defect.is_none() => {
+                defect = Some(match result {
+                    Ok(()) => anyhow!("the control loop ended"),
+                    Err(error) => anyhow!("the control loop ended: {error}"),
+                });
+                events.report(Event::StopRequested);
             }
             signal = signals.next() => match signal {
                 Signal::Stop => events.report(Event::StopRequested),

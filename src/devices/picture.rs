@@ -59,6 +59,12 @@ impl Scaler {
         if width == 0 || height == 0 || picture.len() != i420_len(width, height) {
             return None;
         }
+        if (width, height) == (self.width, self.height) {
+            self.barred_for = None;
+            into.clear();
+            into.extend_from_slice(picture);
+            return Some(());
+        }
         if self.barred_for != Some((width, height))
             || into.len() != i420_len(self.width, self.height)
         {
@@ -139,8 +145,8 @@ fn fitted(
         (even(inner, target_width), target_height)
     };
     (
-        (target_width - inner_width) / 2 & !1,
-        (target_height - inner_height) / 2 & !1,
+        ((target_width - inner_width) / 2) & !1,
+        ((target_height - inner_height) / 2) & !1,
         inner_width,
         inner_height,
     )
@@ -182,6 +188,21 @@ mod tests {
                 .unwrap_or_else(|| panic!("{width}x{height}"));
             assert_eq!(scaled.len(), i420_len(160, 90));
         }
+    }
+
+    #[test]
+    fn a_picture_of_the_right_size_stays_as_it_is() {
+        let picture: Vec<u8> = (0..i420_len(160, 90)).map(|index| index as u8).collect();
+        let mut scaled = vec![7; 3];
+        let mut scaler = Scaler::new(160, 90);
+        scaler
+            .scale(&picture, 160, 90, &mut scaled)
+            .expect("it fits");
+        assert_eq!(scaled, picture);
+        // And the bars come back after it.
+        let pillar = vec![200; i420_len(10, 90)];
+        scaler.scale(&pillar, 10, 90, &mut scaled).expect("it fits");
+        assert_eq!((scaled[0], scaled[80]), (16, 200));
     }
 
     #[test]

@@ -95,6 +95,26 @@ impl Fanout {
         }
     }
 
+    /// Throws away the packets that no session has taken yet: what was said before a mute must not leave
+    /// after it is confirmed. Sequence numbers are made when a packet is sent, so no gap appears.
+    pub fn drop_audio(&self) {
+        for slot in lock(&self.slots).iter() {
+            let mut queue = lock(&slot.queue);
+            queue.drops.audio += queue.audio.len() as u64;
+            queue.audio.clear();
+        }
+    }
+
+    /// Throws away the frames that no session has taken yet; a keyframe must follow.
+    pub fn drop_video(&self) {
+        for slot in lock(&self.slots).iter() {
+            let mut queue = lock(&slot.queue);
+            queue.drops.video += queue.video.len() as u64;
+            queue.video.clear();
+            queue.awaits_keyframe = true;
+        }
+    }
+
     /// How many slots there are, open or not.
     pub fn subscribers(&self) -> usize {
         lock(&self.slots).len()
@@ -254,6 +274,31 @@ mod tests {
         fanout.publish_video(&frame(2, true));
         slot.set_open(false);
         assert!(drain(&mut slot).is_empty());
+    }
+
+    #[test]
+    fn what_was_said_before_a_mute_is_not_taken_after_it() {
+        let fanout = Fanout::new();
+        let mut slot = fanout.subscribe();
+        slot.set_open(true);
+        fanout.publish_audio(&packet(1));
+        fanout.publish_audio(&packet(2));
+        fanout.drop_audio();
+        fanout.publish_audio(&packet(3));
+        assert_eq!(drain(&mut slot), ["K", "a3"]);
+        assert_eq!(slot.drops().audio, 2);
+    }
+
+    #[test]
+    fn what_was_seen_before_the_camera_went_off_is_not_taken_after_it() {
+        let fanout = Fanout::new();
+        let mut slot = fanout.subscribe();
+        slot.set_open(true);
+        fanout.publish_video(&frame(1, true));
+        fanout.publish_video(&frame(2, false));
+        fanout.drop_video();
+        fanout.publish_video(&frame(3, true));
+        assert_eq!(drain(&mut slot), ["K", "v3"]);
     }
 
     #[test]

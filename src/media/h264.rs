@@ -348,6 +348,27 @@ mod tests {
     }
 
     #[test]
+    fn the_level_follows_size_rate_and_bitrate() {
+        let level = |width, height, frame_rate, bitrate| {
+            let video = VideoEncoding {
+                width,
+                height,
+                frame_rate,
+                bitrate: Bitrate(bitrate),
+            };
+            format!("{:?}", level_for(&video))
+        };
+        assert_eq!(level(320, 180, 30, 300_000), "Level_1_3");
+        assert_eq!(level(640, 360, 30, 1_000_000), "Level_3_0");
+        assert_eq!(level(1280, 720, 30, 2_000_000), "Level_3_1");
+        assert_eq!(level(1280, 720, 60, 2_000_000), "Level_3_2");
+        assert_eq!(level(1920, 1080, 30, 4_000_000), "Level_4_0");
+        assert_eq!(level(1920, 1080, 60, 8_000_000), "Level_4_2");
+        assert_eq!(level(640, 360, 30, 12_000_000), "Level_3_1");
+        assert_eq!(level(640, 360, 30, 90_000_000), "Level_5_1");
+    }
+
+    #[test]
     fn the_bitrate_is_kept_roughly() {
         let video = video(640, 360);
         let mut encoder = VideoEncoder::new(&video).unwrap();

@@ -1,31 +1,21 @@
 //! Audio out: one thread that reads the microphone, holds the mute gate, encodes and publishes.
 
 mod source;
+mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::EncodedAudio;
 use super::error::EncodeError;
 use super::fanout::Fanout;
-use super::opus::{AudioEncoder, PACKET, SILENCE};
 use crate::clock;
 use crate::config::{AudioEncoding, MicrophoneSettings};
-use crate::devices::{
-    CapturedPeriod, DeviceError, Microphone, PERIOD, SAMPLE_RATE, open_microphone,
-};
+use crate::devices::{DeviceError, Microphone, open_microphone};
 use crate::events::EventSender;
-use crate::room::{Event, Timestamp};
-use source::Source;
+use crate::room::Timestamp;
+use worker::Worker;
 
-/// 10 ms.
-const PERIOD_DURATION: Duration = Duration::from_millis(10);
-/// Periods that begin later than this after the end of the one before have a gap before them.
-const GAP: Duration = Duration::from_millis(5);
 /// Level of digital silence, dBFS.
 const SILENT_DBFS: f32 = -120.0;
 
@@ -89,7 +79,8 @@ impl AudioOut {
     ///
     /// # Errors
     /// When the encoder or the thread cannot be made. A missing microphone is no error: it is reported as
-    /// [`Event::MicrophoneLost`] and looked for every second, while silence leaves.
+    /// [`MicrophoneLost`](crate::room::Event::MicrophoneLost) and looked for every second, while silence
+    /// leaves.
     pub fn spawn(
         settings: &MicrophoneSettings,
         encoding: &AudioEncoding,
@@ -126,20 +117,7 @@ impl AudioOut {
             xruns: AtomicU64::new(0),
             lost: AtomicBool::new(false),
         });
-        let worker = Worker {
-            shared: Arc::clone(&shared),
-            source: Source::new(opener),
-            lost: false,
-            confirmed: 0,
-            encoder: AudioEncoder::new(encoding)?,
-            silent: true,
-            packet: [0; PACKET],
-            first_at: None,
-            media_time: None,
-            expected_at: None,
-            fanout,
-            events,
-        };
+        let worker = Worker::new(Arc::clone(&shared), opener, encoding, fanout, events)?;
         let thread = std::thread::Builder::new()
             .name("audio-out".to_owned())
             .spawn(move || worker.run())
@@ -150,7 +128,8 @@ impl AudioOut {
         })
     }
 
-    /// Closes or opens the gate; [`Event::MicrophoneConfirmed`] follows when that is what leaves.
+    /// Closes or opens the gate; [`MicrophoneConfirmed`](crate::room::Event::MicrophoneConfirmed) follows
+    /// when that is what leaves.
     pub fn set_muted(&self, muted: bool) {
         let mut order = self.shared.order();
         if order.muted && !muted {
@@ -213,165 +192,393 @@ fn gate(order: &Order, captured_at: Timestamp, samples: &mut [i16]) -> bool {
     closed
 }
 
-/// What lives on the thread.
-struct Worker {
-    shared: Arc<Shared>,
-    source: Source,
-    /// As last reported.
-    lost: bool,
-    /// Serial of the last confirmed order.
-    confirmed: u64,
-    encoder: AudioEncoder,
-    /// Silence leaves: the encoder is fresh.
-    silent: bool,
-    packet: [i16; PACKET],
-    /// When the first half of the packet was captured, if it is there.
-    first_at: Option<Timestamp>,
-    /// Of the next packet, 48 kHz; set by the first period.
-    media_time: Option<u32>,
-    /// When the next period should begin.
-    expected_at: Option<Timestamp>,
-    fanout: Arc<Fanout>,
-    events: EventSender,
-}
-
-impl Worker {
-    fn run(mut self) {
-        let mut samples = [0; PERIOD];
-        while !self.shared.stop.load(Ordering::Relaxed) {
-            self.shared.beats.fetch_add(1, Ordering::Relaxed);
-            let period = match self.source.open() {
-                Ok(from_device) => {
-                    let period = self.source.read(&mut samples);
-                    if from_device && period.is_ok() && self.lost {
-                        log::info!("the microphone is back");
-                        self.set_lost(false);
-                    }
-                    period
-                }
-                Err(error) => Err(error),
-            };
-            match period {
-                Ok(period) => self.on_period(period, &samples),
-                Err(error) => {
-                    if !self.lost {
-                        log::warn!("no sound from the microphone, silence is sent: {error}");
-                    }
-                    self.set_lost(true);
-                }
-            }
-        }
-    }
-
-    fn on_period(&mut self, period: CapturedPeriod, samples: &[i16; PERIOD]) {
-        self.shared.periods.fetch_add(1, Ordering::Relaxed);
-        if period.xrun {
-            self.shared.xruns.fetch_add(1, Ordering::Relaxed);
-        }
-        self.keep_time(period.captured_at);
-        let Some(first_at) = self.first_at.take() else {
-            self.packet[..PERIOD].copy_from_slice(samples);
-            self.first_at = Some(period.captured_at);
-            return;
-        };
-        self.packet[PERIOD..].copy_from_slice(samples);
-
-        // Both halves under the order that holds now, when the packet is about to leave.
-        let order = *self.shared.order();
-        let (first, second) = self.packet.split_at_mut(PERIOD);
-        let first_closed = gate(&order, first_at, first);
-        let second_closed = gate(&order, period.captured_at, second);
-        if let Some(payload) = self.payload(first_closed && second_closed) {
-            self.publish(payload, first_at, &order);
-        }
-        if self.confirmed != order.serial && (order.muted || !second_closed) {
-            self.confirmed = order.serial;
-            self.events
-                .report(Event::MicrophoneConfirmed { muted: order.muted });
-        }
-    }
-
-    /// Keeps media time on the sample clock, and lets it jump over what was not captured.
-    fn keep_time(&mut self, captured_at: Timestamp) {
-        let gap = self
-            .expected_at
-            .map_or(Duration::ZERO, |expected| captured_at.since(expected));
-        self.expected_at = Some(captured_at + PERIOD_DURATION);
-        match self.media_time {
-            None => self.media_time = Some(ticks(captured_at.as_duration())),
-            Some(media_time) if gap > GAP => {
-                // Half a packet from before the gap goes with it: its other half does not exist.
-                let half = self.first_at.take().map_or(0, |_| PERIOD as u32);
-                self.media_time = Some(media_time.wrapping_add(half).wrapping_add(ticks(gap)));
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// The packet as it leaves; `None` where the encoder failed.
-    fn payload(&mut self, closed: bool) -> Option<Bytes> {
-        if closed != self.silent {
-            // Both ways: neither prediction nor FEC may carry what was said before a mute.
-            if let Err(error) = self.encoder.reset() {
-                log::error!("{error}");
-                return None;
-            }
-            self.silent = closed;
-        }
-        if closed {
-            self.shared
-                .level
-                .store(SILENT_DBFS.to_bits(), Ordering::Relaxed);
-            return Some(Bytes::from_static(SILENCE));
-        }
-        let level = level_dbfs(&self.packet);
-        self.shared.level.store(level.to_bits(), Ordering::Relaxed);
-        match self.encoder.encode(&self.packet) {
-            Ok(payload) => Some(payload),
-            Err(error) => {
-                log::error!("{error}");
-                None
-            }
-        }
-    }
-
-    fn publish(&mut self, payload: Bytes, captured_at: Timestamp, order: &Order) {
-        if order.muted && payload != SILENCE {
-            self.shared.leaked.fetch_add(1, Ordering::Relaxed);
-        }
-        self.shared.packets.fetch_add(1, Ordering::Relaxed);
-        let media_time = self.media_time.unwrap_or_default();
-        self.media_time = Some(media_time.wrapping_add(PACKET as u32));
-        self.fanout.publish_audio(&EncodedAudio {
-            payload,
-            media_time,
-            captured_at,
-        });
-    }
-
-    fn set_lost(&mut self, lost: bool) {
-        if self.lost != lost {
-            self.lost = lost;
-            self.shared.lost.store(lost, Ordering::Relaxed);
-            self.events.report(Event::MicrophoneLost(lost));
-        }
-    }
-}
-
-/// Ticks of the 48 kHz RTP clock of Opus; wraps (RFC 7587, 4.1).
-fn ticks(time: Duration) -> u32 {
-    (time.as_nanos() * u128::from(SAMPLE_RATE) / 1_000_000_000) as u32
-}
-
-/// RMS relative to a full-scale sine.
-fn level_dbfs(samples: &[i16]) -> f32 {
-    let power: f64 = samples.iter().map(|s| f64::from(*s).powi(2)).sum();
-    let relative = 2.0 * power / (samples.len().max(1) as f64 * 32_767.0 * 32_767.0);
-    if relative == 0.0 {
-        return SILENT_DBFS;
-    }
-    (10.0 * relative.log10() as f32).max(SILENT_DBFS)
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::super::EncodedAudio;
+    use super::super::fanout::{Outgoing, Slot};
+    use super::super::opus::{PACKET, SILENCE};
+    use super::worker::level_dbfs;
+    use super::*;
+    use crate::config::MicrophoneDevice;
+    use crate::devices::{
+        CapturedPeriod, Faults, PERIOD, SAMPLE_RATE, open_microphone_with_faults,
+    };
+    use crate::room::{Bitrate, Event};
+    use std::time::Duration;
+    use tokio::sync::mpsc;
+
+    const PERIOD_DURATION: Duration = Duration::from_millis(10);
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    struct Rig {
+        out: AudioOut,
+        faults: Faults,
+        slot: Slot,
+        events: mpsc::Receiver<Event>,
+        decoder: ::opus::Decoder,
+    }
+
+    fn rig_with(device: MicrophoneDevice) -> Rig {
+        let faults = Faults::default();
+        let fanout = Fanout::new();
+        let (sender, events) = EventSender::channel();
+        let slot = fanout.subscribe();
+        slot.set_open(true);
+        let settings = MicrophoneSettings { device, ppm: 0 };
+        let encoding = AudioEncoding {
+            bitrate: Bitrate(32_000),
+        };
+        let handle = faults.clone();
+        let opener = Box::new(move || open_microphone_with_faults(&settings, &handle));
+        let out = AudioOut::spawn_with(opener, &encoding, fanout, sender).unwrap();
+        Rig {
+            out,
+            faults,
+            slot,
+            events,
+            decoder: ::opus::Decoder::new(SAMPLE_RATE, ::opus::Channels::Mono).unwrap(),
+        }
+    }
+
+    fn rig() -> Rig {
+        rig_with(MicrophoneDevice::SimTone(1000))
+    }
+
+    impl Rig {
+        async fn packet(&mut self) -> EncodedAudio {
+            let wait = async {
+                loop {
+                    if let Outgoing::Audio(packet) = self.slot.next().await {
+                        return packet;
+                    }
+                }
+            };
+            tokio::time::timeout(PATIENCE, wait)
+                .await
+                .expect("a packet")
+        }
+
+        /// The next packet and its decoded samples.
+        async fn hear(&mut self) -> (EncodedAudio, [i16; PACKET]) {
+            let packet = self.packet().await;
+            let mut samples = [0; PACKET];
+            let decoded = self.decoder.decode(&packet.payload, &mut samples, false);
+            assert_eq!(decoded.unwrap(), PACKET);
+            (packet, samples)
+        }
+
+        async fn event(&mut self) -> Event {
+            tokio::time::timeout(PATIENCE, self.events.recv())
+                .await
+                .expect("an event")
+                .expect("the thread lives")
+        }
+
+        /// Waits for packets with this much sound, decoding on the way.
+        async fn hear_level(&mut self, wanted: impl Fn(f32) -> bool) {
+            for _ in 0..500 {
+                let (_, samples) = self.hear().await;
+                if wanted(level_dbfs(&samples)) {
+                    return;
+                }
+            }
+            panic!("never heard in 10 s");
+        }
+    }
+
+    #[test]
+    fn the_gate_closes_for_muted_and_for_what_was_captured_before_it_was_opened() {
+        let at = Timestamp::from_millis;
+        let mut order = Order {
+            muted: true,
+            opened_at: at(0),
+            serial: 1,
+        };
+        let mut samples = [7; PERIOD];
+        assert!(gate(&order, at(100), &mut samples));
+        assert_eq!(samples, [0; PERIOD]);
+        order.muted = false;
+        order.opened_at = at(105);
+        samples = [7; PERIOD];
+        assert!(gate(&order, at(100), &mut samples));
+        assert_eq!(samples, [0; PERIOD]);
+        samples = [7; PERIOD];
+        assert!(!gate(&order, at(105), &mut samples));
+        assert_eq!(samples, [7; PERIOD]);
+    }
+
+    #[tokio::test]
+    async fn it_starts_muted_and_sends_exact_silence() {
+        let mut rig = rig();
+        for _ in 0..5 {
+            let (packet, samples) = rig.hear().await;
+            assert_eq!(packet.payload, SILENCE);
+            assert_eq!(samples, [0; PACKET]);
+        }
+        let health = rig.out.health();
+        assert_eq!(health.level_dbfs, SILENT_DBFS);
+        assert!(health.packets >= 5 && health.periods >= 10);
+    }
+
+    #[tokio::test]
+    async fn the_tone_is_heard_and_media_time_runs_with_the_samples() {
+        let mut rig = rig();
+        rig.out.set_muted(false);
+        assert_eq!(
+            rig.event().await,
+            Event::MicrophoneConfirmed { muted: false }
+        );
+        rig.hear_level(|level| (-14.0..-10.0).contains(&level))
+            .await;
+        let (mut last, _) = rig.hear().await;
+        for _ in 0..10 {
+            let (packet, samples) = rig.hear().await;
+            let ticks = packet.media_time.wrapping_sub(last.media_time);
+            let elapsed = packet.captured_at.since(last.captured_at);
+            assert!(ticks >= PACKET as u32);
+            let off = elapsed.as_micros().abs_diff(u128::from(ticks) * 1000 / 48);
+            assert!(
+                off <= 21_000,
+                "{off} us between capture time and media time"
+            );
+            let crossings = samples.windows(2).filter(|w| w[0] < 0 && w[1] >= 0).count();
+            if !rig.out.health().lost && rig.out.health().xruns == 0 {
+                assert_eq!(ticks, PACKET as u32);
+                assert!((19..=21).contains(&crossings), "{crossings} in 20 ms");
+            }
+            last = packet;
+        }
+        rig.out.stop();
+    }
+
+    #[tokio::test]
+    async fn from_the_second_packet_after_mute_every_sample_is_zero() {
+        let mut rig = rig();
+        for round in 0..5 {
+            rig.out.set_muted(false);
+            assert_eq!(
+                rig.event().await,
+                Event::MicrophoneConfirmed { muted: false }
+            );
+            rig.hear_level(|level| level > -20.0).await;
+            for _ in 0..round {
+                rig.hear().await;
+            }
+            rig.out.set_muted(true);
+            let ordered_at = clock::monotonic();
+            assert_eq!(
+                rig.event().await,
+                Event::MicrophoneConfirmed { muted: true }
+            );
+            let mut muted_packets = 0;
+            while muted_packets < 10 {
+                let (packet, samples) = rig.hear().await;
+                if packet.captured_at >= ordered_at {
+                    assert_eq!(packet.payload, SILENCE);
+                }
+                if packet.payload == SILENCE {
+                    muted_packets += 1;
+                    assert!(muted_packets < 2 || samples == [0; PACKET]);
+                } else {
+                    assert_eq!(muted_packets, 0, "no sound among the silence");
+                }
+            }
+        }
+        assert_eq!(rig.out.health().packets_while_muted_with_sound, 0);
+    }
+
+    /// Reads periods whose every sample is the number of the period.
+    struct Counting {
+        next: i16,
+        opened_at: Timestamp,
+    }
+
+    impl Microphone for Counting {
+        fn name(&self) -> &str {
+            "counting"
+        }
+
+        fn read_period(
+            &mut self,
+            samples: &mut [i16; PERIOD],
+        ) -> Result<CapturedPeriod, DeviceError> {
+            // A device that lags: it delivers what it captured 200 ms ago.
+            let captured_at = self.opened_at + PERIOD_DURATION * self.next as u32;
+            let due = captured_at + Duration::from_millis(200);
+            std::thread::sleep(due.since(clock::monotonic()));
+            samples.fill(8000 + (self.next % 1000) * 10);
+            self.next += 1;
+            Ok(CapturedPeriod {
+                captured_at,
+                xrun: false,
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_lay_in_the_device_before_an_unmute_is_never_sent() {
+        let fanout = Fanout::new();
+        let (sender, _events) = EventSender::channel();
+        let mut slot = fanout.subscribe();
+        slot.set_open(true);
+        let opener: MicrophoneOpener = Box::new(|| {
+            Ok(Box::new(Counting {
+                next: 0,
+                opened_at: clock::monotonic(),
+            }))
+        });
+        let encoding = AudioEncoding {
+            bitrate: Bitrate(32_000),
+        };
+        let out = AudioOut::spawn_with(opener, &encoding, fanout, sender).unwrap();
+        let mut unmuted_at = None;
+        let mut sound = 0;
+        for _ in 0..500 {
+            let packet = tokio::time::timeout(PATIENCE, slot.next()).await.unwrap();
+            let Outgoing::Audio(packet) = packet else {
+                continue;
+            };
+            let Some(unmuted_at) = unmuted_at else {
+                unmuted_at = Some(clock::monotonic());
+                out.set_muted(false);
+                continue;
+            };
+            // Its second half may be the first that is open.
+            if packet.captured_at + PERIOD_DURATION < unmuted_at {
+                assert_eq!(packet.payload, SILENCE);
+            } else if packet.captured_at > unmuted_at {
+                assert_ne!(packet.payload, SILENCE);
+                sound += 1;
+                if sound == 3 {
+                    return;
+                }
+            }
+        }
+        panic!("no sound in 10 s");
+    }
+
+    #[tokio::test]
+    async fn every_order_is_confirmed_the_repeated_one_too() {
+        let mut rig = rig();
+        for muted in [true, true, false, false, true] {
+            rig.out.set_muted(muted);
+            assert_eq!(rig.event().await, Event::MicrophoneConfirmed { muted });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lost_microphone_is_silence_and_comes_back_by_itself() {
+        let mut rig = rig();
+        rig.out.set_muted(false);
+        assert_eq!(
+            rig.event().await,
+            Event::MicrophoneConfirmed { muted: false }
+        );
+        rig.hear_level(|level| level > -20.0).await;
+        rig.faults.set_gone(true);
+        assert_eq!(rig.event().await, Event::MicrophoneLost(true));
+        rig.hear_level(|level| level < -80.0).await;
+        assert!(rig.out.health().lost);
+        // Orders are obeyed meanwhile.
+        rig.out.set_muted(true);
+        assert_eq!(
+            rig.event().await,
+            Event::MicrophoneConfirmed { muted: true }
+        );
+        rig.out.set_muted(false);
+        assert_eq!(
+            rig.event().await,
+            Event::MicrophoneConfirmed { muted: false }
+        );
+        rig.faults.set_gone(false);
+        assert_eq!(rig.event().await, Event::MicrophoneLost(false));
+        rig.hear_level(|level| level > -20.0).await;
+        assert!(!rig.out.health().lost);
+    }
+
+    /// Knows its own delay no better than to some milliseconds.
+    struct Jittery(Box<dyn Microphone>, u64);
+
+    impl Microphone for Jittery {
+        fn name(&self) -> &str {
+            "jittery"
+        }
+
+        fn read_period(
+            &mut self,
+            samples: &mut [i16; PERIOD],
+        ) -> Result<CapturedPeriod, DeviceError> {
+            let period = self.0.read_period(samples)?;
+            self.1 += 1;
+            let late = Duration::from_millis(self.1 * 7 % 9);
+            Ok(CapturedPeriod {
+                captured_at: period.captured_at + late,
+                ..period
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_jittery_capture_time_does_not_move_media_time() {
+        let fanout = Fanout::new();
+        let (sender, _events) = EventSender::channel();
+        let mut slot = fanout.subscribe();
+        slot.set_open(true);
+        let opener: MicrophoneOpener =
+            Box::new(|| Ok(Box::new(Jittery(crate::devices::silent_microphone(), 0))));
+        let encoding = AudioEncoding {
+            bitrate: Bitrate(32_000),
+        };
+        let out = AudioOut::spawn_with(opener, &encoding, fanout, sender).unwrap();
+        let mut last: Option<u32> = None;
+        for _ in 0..20 {
+            let outgoing = tokio::time::timeout(PATIENCE, slot.next()).await.unwrap();
+            let Outgoing::Audio(packet) = outgoing else {
+                continue;
+            };
+            let ticks = last.map(|last| packet.media_time.wrapping_sub(last));
+            if out.health().xruns == 0 && slot.drops().audio == 0 {
+                assert!(
+                    ticks.is_none_or(|ticks| ticks == PACKET as u32),
+                    "{ticks:?}"
+                );
+            }
+            last = Some(packet.media_time);
+        }
+    }
+
+    #[tokio::test]
+    async fn media_time_jumps_over_an_xrun_and_never_back() {
+        let mut rig = rig();
+        rig.out.set_muted(false);
+        let mut last = rig.packet().await;
+        rig.faults.cause_xruns(1);
+        let deadline = clock::monotonic() + PATIENCE;
+        loop {
+            assert!(clock::monotonic() < deadline);
+            let packet = rig.packet().await;
+            let ticks = packet.media_time.wrapping_sub(last.media_time);
+            assert!((960..48_000).contains(&ticks), "{ticks}");
+            last = packet;
+            if ticks > 960 {
+                break;
+            }
+        }
+        assert!(rig.out.health().xruns >= 1);
+    }
+
+    #[tokio::test]
+    async fn without_a_microphone_silence_is_sent_and_nothing_is_lost() {
+        let mut rig = rig_with(MicrophoneDevice::None);
+        rig.out.set_muted(false);
+        assert_eq!(
+            rig.event().await,
+            Event::MicrophoneConfirmed { muted: false }
+        );
+        for _ in 0..5 {
+            let (_, samples) = rig.hear().await;
+            assert!(level_dbfs(&samples) < -80.0);
+        }
+        assert!(!rig.out.health().lost);
+    }
+}

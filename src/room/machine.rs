@@ -1,5 +1,8 @@
 //! `Room`: routes events to the parts, gathers their effects, checks invariants.
 
+mod messages;
+mod shown;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -17,8 +20,8 @@ use super::peer::Context;
 use super::roster::Roster;
 use super::settings::RoomSettings;
 use super::signaling::Signaling;
-use super::snapshot::{PeerPhase, RoomSnapshot, SignalingState};
-use super::types::{Button, Color, ConnectionState, Generation, PeerId, SessionId, Timestamp};
+use super::snapshot::RoomSnapshot;
+use super::types::{Button, Generation, PeerId, Timestamp};
 
 /// Readiness is reported once the pipelines have confirmed, and then at the latest; never waiting for the network.
 const READY_BY: Duration = Duration::from_secs(3);
@@ -138,7 +141,7 @@ impl Room {
             let was_joined = self.signaling.is_joined();
             self.signaling
                 .handle_timeout(&mut self.rng, &mut self.out, now);
-            self.after_signaling(was_joined, now);
+            self.after_signaling(was_joined);
             self.media.handle_timeout(&mut self.out, now);
             if self.ready_by.is_some_and(|at| at <= now) {
                 self.ready_by = None;
@@ -211,7 +214,7 @@ impl Room {
                 let was_joined = self.signaling.is_joined();
                 self.signaling
                     .on_closed(session, &failure, &mut self.rng, &mut self.out, now);
-                self.after_signaling(was_joined, now);
+                self.after_signaling(was_joined);
             }
             Event::MessageReceived { session, message } => self.on_message(session, message, now),
             Event::ActivitySeen { session } => {
@@ -379,6 +382,8 @@ impl Room {
                     return Err(DeniedReason::Unconfigured);
                 }
                 if self.life == Life::Running {
+                    // Whoever orders this knows of it.
+                    self.signaling.refusal = None;
                     self.signaling.open(&mut self.out, now);
                 }
             }
@@ -403,7 +408,9 @@ impl Room {
             return;
         }
         let elsewhere = old.identity != self.settings.identity || old.place != self.settings.place;
-        let stays_away = self.signaling.is_idle() && old.identity.is_some();
+        // Ordered away we stay away; sent away from there we may go elsewhere.
+        let sent_away = self.signaling.refusal.is_some();
+        let stays_away = self.signaling.is_idle() && old.identity.is_some() && !sent_away;
         if elsewhere {
             // Leaving comes before joining anew, and closing before both.
             if old.place != self.settings.place {
@@ -430,221 +437,9 @@ impl Room {
         if event == PeerEvent::KeyframeRequested && self.roster.is_live(id, generation) {
             self.media.on_keyframe_requested(&mut self.out, now);
         }
-        self.with_peers(now, |roster, cx| {
+        self.with_peers(|roster, cx| {
             roster.on_report(id, generation, event, cx, now);
         });
-    }
-
-    // ---- messages
-
-    fn own_id(&self) -> Option<PeerId> {
-        self.settings
-            .identity
-            .as_ref()
-            .map(|identity| identity.user.clone())
-    }
-
-    fn on_message(&mut self, session: SessionId, message: ServerMessage, now: Timestamp) {
-        let Some(own) = self.own_id() else {
-            return;
-        };
-        if !self.signaling.on_activity(session, now) {
-            return;
-        }
-        match message {
-            ServerMessage::Joined { user: _ } => {
-                if self.signaling.on_joined(&mut self.rng, &mut self.out, now) {
-                    self.on_joined(now);
-                }
-            }
-            ServerMessage::Participants(rows) => {
-                self.with_peers(now, |roster, cx| roster.on_participants(&rows, cx, now));
-            }
-            ServerMessage::UserJoined(row) => {
-                self.with_peers(now, |roster, cx| roster.on_named(&row, cx, now));
-            }
-            ServerMessage::UserLeft { user } => {
-                if user == own {
-                    let was_joined = self.signaling.is_joined();
-                    self.signaling
-                        .on_own_left(&mut self.rng, &mut self.out, now);
-                    self.after_signaling(was_joined, now);
-                } else {
-                    self.with_peers(now, |roster, cx| roster.on_left(&user, cx, now));
-                }
-            }
-            ServerMessage::ServerError { message } | ServerMessage::Exception { message } => {
-                let was_joined = self.signaling.is_joined();
-                self.signaling
-                    .on_server_error(&message, &mut self.rng, &mut self.out, now);
-                self.after_signaling(was_joined, now);
-            }
-            ServerMessage::PeerReady { .. }
-            | ServerMessage::Offer { .. }
-            | ServerMessage::Answer { .. }
-            | ServerMessage::Candidate { .. } => {
-                if self.signaling.is_joined() {
-                    self.on_peer_signaling(message, &own, now);
-                } else if self.signaling.is_joining() && self.held.len() < HELD {
-                    self.held.push_back(message);
-                }
-            }
-            ServerMessage::Undeliverable { target, message } => {
-                // Members come and go; the waits for answers deal with it.
-                self.out.notify_about(
-                    &target,
-                    Level::Debug,
-                    format!("the server could not deliver: {message}"),
-                );
-            }
-            ServerMessage::UserMuted { user, muted } => {
-                self.on_state(&user, &own, Some(muted), None, None, now);
-            }
-            ServerMessage::UserVideoOff { user, video_off } => {
-                self.on_state(&user, &own, None, Some(video_off), None, now);
-            }
-            ServerMessage::UserScreenShare { user, sharing } => {
-                self.on_state(&user, &own, None, None, Some(sharing), now);
-            }
-            ServerMessage::ParticipantStateUpdated {
-                user,
-                muted,
-                video_off,
-                sharing,
-            } => self.on_state(&user, &own, muted, video_off, sharing, now),
-            ServerMessage::Kicked { user, reason } => {
-                self.on_removed(
-                    &user,
-                    &own,
-                    "removed from the meeting by a host",
-                    reason,
-                    now,
-                );
-            }
-            ServerMessage::Blocked { user, reason } => {
-                self.on_removed(
-                    &user,
-                    &own,
-                    "blocked from the meeting by a host",
-                    reason,
-                    now,
-                );
-            }
-        }
-    }
-
-    /// `meeting:joined`: announce, then take up what overtook it, then call those nobody called.
-    fn on_joined(&mut self, now: Timestamp) {
-        self.with_peers(now, |roster, cx| roster.on_joined(cx, now));
-        self.media.on_joined(&mut self.out, now);
-        if let Some(own) = self.own_id() {
-            for message in std::mem::take(&mut self.held) {
-                self.on_peer_signaling(message, &own, now);
-            }
-        }
-        self.with_peers(now, |roster, cx| roster.plan(cx, now));
-    }
-
-    fn on_peer_signaling(&mut self, message: ServerMessage, own: &PeerId, now: Timestamp) {
-        let meeting = self
-            .settings
-            .identity
-            .as_ref()
-            .map(|identity| identity.meeting.clone());
-        let here = |room: &Option<String>| room.is_none() || *room == meeting;
-        // Judged before the match, so that every kind passes the same gate.
-        let (from, is_here) = match &message {
-            ServerMessage::PeerReady { user, .. } => (user.clone(), true),
-            ServerMessage::Offer { from, room, .. }
-            | ServerMessage::Answer { from, room, .. }
-            | ServerMessage::Candidate { from, room, .. } => (from.clone(), here(room)),
-            ServerMessage::Joined { .. }
-            | ServerMessage::Participants(_)
-            | ServerMessage::UserJoined(_)
-            | ServerMessage::UserLeft { .. }
-            | ServerMessage::ServerError { .. }
-            | ServerMessage::Exception { .. }
-            | ServerMessage::Undeliverable { .. }
-            | ServerMessage::UserMuted { .. }
-            | ServerMessage::UserVideoOff { .. }
-            | ServerMessage::UserScreenShare { .. }
-            | ServerMessage::ParticipantStateUpdated { .. }
-            | ServerMessage::Kicked { .. }
-            | ServerMessage::Blocked { .. } => return,
-        };
-        if from == *own || !is_here {
-            return;
-        }
-        let is_candidate = matches!(message, ServerMessage::Candidate { .. });
-        self.with_peers(now, |roster, cx| {
-            let Some(peer) = roster.member(&from) else {
-                if !is_candidate {
-                    roster.on_stranger(&from, cx, now);
-                }
-                return;
-            };
-            if let ServerMessage::PeerReady { dialect, .. } = message {
-                peer.on_ready(dialect, cx, now);
-            } else if let ServerMessage::Offer { sdp, dialect, .. } = message {
-                peer.on_offer(sdp, dialect, cx, now);
-            } else if let ServerMessage::Answer { sdp, dialect, .. } = message {
-                peer.on_answer(sdp, dialect, cx);
-            } else if let ServerMessage::Candidate { candidate, .. } = message {
-                peer.on_candidate(candidate, cx);
-            }
-        });
-    }
-
-    /// A media state: a hint about another member; about ourselves an echo or a host's order.
-    fn on_state(
-        &mut self,
-        user: &PeerId,
-        own: &PeerId,
-        muted: Option<bool>,
-        video_off: Option<bool>,
-        sharing: Option<bool>,
-        now: Timestamp,
-    ) {
-        if user != own {
-            if let Some(peer) = self.roster.member(user) {
-                peer.on_hints(muted, video_off, sharing);
-            }
-            return;
-        }
-        if let Some(closed) = muted {
-            self.media
-                .on_own_state(Kind::Microphone, closed, &self.settings, &mut self.out, now);
-        }
-        if let Some(closed) = video_off {
-            self.media
-                .on_own_state(Kind::Camera, closed, &self.settings, &mut self.out, now);
-        }
-        // Nothing is shared, so a host's stop-share finds nothing to stop and any echo is ours.
-    }
-
-    /// `user:kicked`, `user:blocked`. The server leaves our socket in the room; we go by ourselves and come back only on an
-    /// operator's order.
-    fn on_removed(
-        &mut self,
-        user: &PeerId,
-        own: &PeerId,
-        what: &str,
-        reason: Option<String>,
-        now: Timestamp,
-    ) {
-        if user != own {
-            self.with_peers(now, |roster, cx| roster.remove(user, cx, now));
-            return;
-        }
-        let text = match reason {
-            Some(reason) if !reason.is_empty() => format!("{what}: {reason}"),
-            Some(_) | None => what.to_owned(),
-        };
-        self.out.notify(
-            Level::Error,
-            format!("{text}; `huddlectl join` tries to come back"),
-        );
-        self.leave(Some(text), now);
     }
 
     // ---- leaving and stopping
@@ -690,7 +485,14 @@ impl Room {
 
     // ---- gathering
 
-    fn with_peers(&mut self, _now: Timestamp, work: impl FnOnce(&mut Roster, &mut Context<'_>)) {
+    fn own_id(&self) -> Option<PeerId> {
+        self.settings
+            .identity
+            .as_ref()
+            .map(|identity| identity.user.clone())
+    }
+
+    fn with_peers(&mut self, work: impl FnOnce(&mut Roster, &mut Context<'_>)) {
         if let Some(identity) = &self.settings.identity {
             let mut cx = Context {
                 own: &identity.user,
@@ -703,7 +505,7 @@ impl Room {
     }
 
     /// Signaling may just have been lost.
-    fn after_signaling(&mut self, was_joined: bool, _now: Timestamp) {
+    fn after_signaling(&mut self, was_joined: bool) {
         if was_joined && !self.signaling.is_joined() {
             self.media.on_left();
             self.roster.on_session_begun();
@@ -719,7 +521,7 @@ impl Room {
             return;
         }
         if self.life == Life::Running {
-            self.with_peers(now, |roster, cx| roster.handle_timeout(cx, now));
+            self.with_peers(|roster, cx| roster.handle_timeout(cx, now));
             self.signaling.set_has_members(!self.roster.is_empty());
             if self.signaling.take_asked() {
                 self.roster.on_asked();
@@ -738,174 +540,5 @@ impl Room {
             self.out.push(Effect::ReportStatus(status));
         }
         self.check_invariants();
-    }
-
-    fn reconnecting_peers(&self) -> usize {
-        self.roster
-            .iter()
-            .filter(|peer| match peer.phase {
-                PeerPhase::Interrupted
-                | PeerPhase::Restarting
-                | PeerPhase::Recreating
-                | PeerPhase::Failed => true,
-                PeerPhase::Negotiating | PeerPhase::Connected => false,
-            })
-            .count()
-    }
-
-    fn connected_peers(&self) -> usize {
-        self.roster
-            .iter()
-            .filter(|peer| peer.state == ConnectionState::Connected)
-            .count()
-    }
-
-    fn is_refused(&self) -> bool {
-        self.signaling.refusal.is_some()
-    }
-
-    fn view(&self) -> View {
-        let mut present = self
-            .roster
-            .iter()
-            .filter(|peer| !peer.is_absent())
-            .peekable();
-        let nobody_reachable =
-            present.peek().is_some() && present.all(|peer| peer.phase == PeerPhase::Failed);
-        View {
-            identify: self.identify_until.is_some(),
-            starting: !self.met_server && !self.signaling.is_idle(),
-            in_meeting: self.signaling.is_joined(),
-            muted: self.media.microphone.shown,
-            camera_off: self.media.camera.shown,
-            camera_lost: self.media.camera_lost,
-            failed: self.is_refused() || nobody_reachable,
-            reconnecting: self.signaling.is_reconnecting() || self.reconnecting_peers() > 0,
-            connected_peers: self.connected_peers(),
-        }
-    }
-
-    fn banner(&self) -> Option<String> {
-        if let Some(refusal) = &self.signaling.refusal {
-            return Some(refusal.clone());
-        }
-        if self.signaling.is_reconnecting() {
-            return Some("Reconnecting to server".to_owned());
-        }
-        match self.reconnecting_peers() {
-            0 => None,
-            count => Some(format!("Reconnecting to {count} peer(s)")),
-        }
-    }
-
-    fn refresh_snapshot(&mut self, lights: Lights) {
-        let media = &self.media;
-        let snapshot = RoomSnapshot {
-            generation: self.snapshot.generation,
-            sim: self.settings.sim,
-            signaling: self.signaling.shown(),
-            signaling_since: self.signaling.since,
-            banner: self.banner(),
-            connected_peers: self.connected_peers(),
-            microphone_muted: media.microphone.closed,
-            microphone_confirmed: media.microphone.confirmed,
-            microphone_forced: media.microphone.forced,
-            camera_off: media.camera.closed,
-            camera_confirmed: media.camera.confirmed,
-            camera_forced: media.camera.forced,
-            camera_lost: media.camera_lost,
-            sharing: false,
-            screen_forced: false,
-            led_mic: lights.mic,
-            led_camera: lights.camera,
-            led_status: lights.status,
-            peers: self
-                .roster
-                .iter()
-                .map(|peer| peer.snapshot(&self.settings.recovery))
-                .collect(),
-        };
-        if snapshot != self.snapshot {
-            let generation = self.snapshot.generation + 1;
-            self.snapshot = RoomSnapshot {
-                generation,
-                ..snapshot
-            };
-        }
-    }
-
-    /// One sentence for `systemctl status`.
-    fn status_text(&self) -> String {
-        if matches!(self.life, Life::Stopping { .. } | Life::Stopped) {
-            return "Stopping".to_owned();
-        }
-        let place = match self.signaling.shown() {
-            SignalingState::Unconfigured => "No meeting configured".to_owned(),
-            SignalingState::Left => match &self.signaling.refusal {
-                Some(reason) => format!("Not in the meeting ({reason})"),
-                None => "Not in the meeting".to_owned(),
-            },
-            SignalingState::Connecting | SignalingState::Joining => {
-                if self.signaling.is_reconnecting() {
-                    "Reconnecting to server".to_owned()
-                } else {
-                    "Joining the meeting".to_owned()
-                }
-            }
-            SignalingState::Reconnecting => "Reconnecting to server".to_owned(),
-            SignalingState::Refused => match &self.signaling.refusal {
-                Some(reason) => format!("Refused by the server ({reason})"),
-                None => "Refused by the server".to_owned(),
-            },
-            SignalingState::Joined => match self.connected_peers() {
-                0 => "In meeting, nobody connected".to_owned(),
-                1 => "In meeting with 1 peer".to_owned(),
-                count => format!("In meeting with {count} peers"),
-            },
-        };
-        let microphone = match self.media.microphone.shown {
-            Some(false) => "microphone live",
-            Some(true) | None => "microphone muted",
-        };
-        format!("{place}, {microphone}")
-    }
-
-    /// What must hold after every step, whatever came in.
-    fn check_invariants(&self) {
-        let microphone = &self.media.microphone;
-        match self.snapshot.led_mic.color {
-            Color::Green => debug_assert!(
-                microphone.confirmed == Some(false) || self.media.is_writing(),
-                "a green light means live"
-            ),
-            Color::Red | Color::Amber | Color::White => debug_assert!(
-                microphone.confirmed != Some(false),
-                "a red light means silent"
-            ),
-        }
-        debug_assert!(
-            self.own_id()
-                .is_none_or(|own| self.roster.ids().all(|id| *id != own)),
-            "we are not our own peer"
-        );
-        debug_assert_eq!(
-            self.out.is_joined(),
-            self.signaling.is_joined(),
-            "messages go out exactly while joined"
-        );
-        debug_assert!(self.held.is_empty() || self.signaling.is_joining());
-        let live = self.roster.iter().filter_map(|peer| {
-            peer.connection
-                .as_ref()
-                .map(|connection| connection.generation)
-        });
-        debug_assert_eq!(
-            &live.collect::<std::collections::BTreeSet<_>>(),
-            self.out.open_generations(),
-            "what is open belongs to a peer"
-        );
-        for peer in self.roster.iter() {
-            peer.check_invariants();
-        }
     }
 }

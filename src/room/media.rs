@@ -569,3 +569,41 @@ impl Media {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(closed: &[bool]) -> Gate {
+        let mut gate = Gate::new(Kind::Microphone);
+        for closed in closed {
+            gate.say(*closed, &mut Outbox::default(), Timestamp::default());
+            gate.closed = *closed;
+        }
+        gate
+    }
+
+    #[test]
+    fn an_echo_is_told_from_an_order_by_what_is_still_un_echoed() {
+        let now = Timestamp::from_millis(1);
+        let mut gate = said(&[true, false]);
+        assert_eq!(gate.meaning(true, now), Meaning::Echo);
+        assert_eq!(gate.meaning(false, now), Meaning::Echo);
+        assert_eq!(gate.meaning(false, now), Meaning::Echo, "equal to ours");
+        assert_eq!(gate.meaning(true, now), Meaning::HostClosed);
+        let mut gate = said(&[true]);
+        assert_eq!(gate.meaning(false, now), Meaning::HostOpened);
+    }
+
+    #[test]
+    fn an_echo_that_never_came_does_not_hide_a_hosts_mute_for_ever() {
+        let mut gate = said(&[true, false]);
+        let later = Timestamp::default() + ECHO_WAIT;
+        assert_eq!(gate.meaning(true, later), Meaning::HostClosed);
+    }
+
+    #[test]
+    fn un_echoed_reports_are_bounded() {
+        assert_eq!(said(&[true; 100]).unechoed.len(), ECHO_LIMIT);
+    }
+}

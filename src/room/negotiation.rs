@@ -23,8 +23,10 @@ use super::types::{Dialect, IceCandidate, NegotiationId, Sdp, Timestamp};
 
 /// Remote candidates waiting for their description, and local ones waiting for or kept with theirs; the oldest is dropped.
 pub(super) const CANDIDATES: usize = 50;
-/// Known candidates that are remembered in order to drop copies.
+/// Known candidates that are remembered in order to drop copies; then forgotten, because a copy does no harm.
 const KNOWN: usize = 400;
+/// Our descriptions whose late candidates still go out.
+const SENT: usize = 8;
 /// An unanswered offer is repeated once: a V2 browser throws offers away until its camera runs.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// Then it goes out in the other dialect if the peer's is unknown.
@@ -234,6 +236,13 @@ impl Negotiation {
         };
     }
 
+    fn mark_sent(&mut self, negotiation: NegotiationId) {
+        self.sent.insert(negotiation);
+        if self.sent.len() > SENT {
+            self.sent.pop_first();
+        }
+    }
+
     /// Our offer exists. `Some`: it is to be sent, with these candidates behind it.
     pub(super) fn on_offer_created(
         &mut self,
@@ -252,7 +261,7 @@ impl Negotiation {
             | State::ApplyingAnswer { .. }
             | State::CreatingAnswer { .. } => return None,
         }
-        self.sent.insert(negotiation);
+        self.mark_sent(negotiation);
         self.with_offer = std::mem::take(&mut self.held);
         self.state = State::AwaitingAnswer {
             negotiation,
@@ -339,7 +348,7 @@ impl Negotiation {
         }
         let dialect = *dialect;
         self.remote_ufrag = Some(offer.ice_ufrag().map(str::to_owned));
-        self.sent.insert(negotiation);
+        self.mark_sent(negotiation);
         self.state = State::Stable;
         Some((dialect, std::mem::take(&mut self.held).into()))
     }
@@ -397,7 +406,10 @@ impl Negotiation {
 
     /// Remembers a remote candidate. `false`: it is a copy.
     pub(super) fn is_new_candidate(&mut self, candidate: &IceCandidate) -> bool {
-        self.known.len() < KNOWN && self.known.insert(candidate.candidate.clone())
+        if self.known.len() == KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(candidate.candidate.clone())
     }
 
     /// When something is due for an unanswered offer. `single`: it is not repeated.
@@ -428,5 +440,157 @@ impl Negotiation {
             *since = now;
             *repeats = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn description(connection: &str, version: u32) -> Sdp {
+        Sdp::new(&format!(
+            "o=- 1 {version}\r\na=fingerprint:x {connection}\r\na=ice-ufrag:{connection}\r\nm=audio"
+        ))
+    }
+
+    fn candidate(number: usize) -> IceCandidate {
+        IceCandidate {
+            candidate: format!("candidate:{number}"),
+            sdp_mid: None,
+            sdp_m_line_index: None,
+            username_fragment: None,
+        }
+    }
+
+    fn offered(dialect: Dialect) -> Negotiation {
+        let mut negotiation = Negotiation::new();
+        negotiation.enter_creating_offer(NegotiationId(1));
+        let offer = description("own", 1);
+        assert!(
+            negotiation
+                .on_offer_created(NegotiationId(1), offer, dialect, at(0))
+                .is_some()
+        );
+        negotiation
+    }
+
+    #[test]
+    fn local_candidates_wait_for_their_description_and_the_oldest_of_too_many_go() {
+        let mut negotiation = Negotiation::new();
+        negotiation.enter_creating_offer(NegotiationId(1));
+        for number in 0..CANDIDATES + 5 {
+            assert_eq!(
+                negotiation.on_local_candidate(NegotiationId(1), candidate(number)),
+                None
+            );
+        }
+        let held = negotiation
+            .on_offer_created(
+                NegotiationId(1),
+                description("own", 1),
+                Dialect::Media,
+                at(0),
+            )
+            .expect("its own offer");
+        assert_eq!(held.len(), CANDIDATES);
+        assert_eq!(held[0], candidate(5));
+        assert_eq!(
+            negotiation.on_local_candidate(NegotiationId(1), candidate(99)),
+            Some(candidate(99)),
+            "from now on at once"
+        );
+        assert_eq!(
+            negotiation.on_local_candidate(NegotiationId(7), candidate(1)),
+            None,
+            "never those of another description"
+        );
+    }
+
+    #[test]
+    fn reports_of_another_negotiation_change_nothing() {
+        let mut negotiation = offered(Dialect::Media);
+        let before = negotiation.state.clone();
+        assert!(
+            negotiation
+                .on_offer_created(
+                    NegotiationId(2),
+                    description("own", 2),
+                    Dialect::Media,
+                    at(0)
+                )
+                .is_none()
+        );
+        assert!(negotiation.on_answer_created(NegotiationId(1)).is_none());
+        assert!(!negotiation.on_answer_applied(NegotiationId(1)));
+        assert_eq!(negotiation.state, before);
+    }
+
+    #[test]
+    fn an_unanswered_offer_is_repeated_then_sent_in_the_other_dialect_then_given_up() {
+        let mut negotiation = offered(Dialect::Media);
+        let due = |n: &Negotiation| n.due(false, false);
+        assert_eq!(due(&negotiation), Some((at(1_000), Due::Repeat)));
+        negotiation.repeat_offer(Dialect::Media);
+        assert_eq!(due(&negotiation), Some((at(5_000), Due::OtherDialect)));
+        negotiation.repeat_offer(Dialect::Webrtc);
+        assert_eq!(due(&negotiation), Some((at(10_000), Due::GiveUp)));
+        assert_eq!(
+            offered(Dialect::Media).due(false, true),
+            Some((at(10_000), Due::GiveUp)),
+            "a single offer is not repeated"
+        );
+    }
+
+    #[test]
+    fn a_candidate_fits_the_description_it_names_and_without_a_name_any() {
+        let mut negotiation = offered(Dialect::Media);
+        let mut named = candidate(1);
+        named.username_fragment = Some("peer".into());
+        assert!(!negotiation.fits(&named), "nothing applied yet");
+        negotiation.on_answer(&description("peer", 1));
+        assert!(!negotiation.fits(&named), "still being applied");
+        assert!(negotiation.on_answer_applied(NegotiationId(1)));
+        assert!(negotiation.fits(&named) && negotiation.fits(&candidate(2)));
+        named.username_fragment = Some("another".into());
+        assert!(!negotiation.fits(&named));
+    }
+
+    #[test]
+    fn an_offer_of_a_new_connection_is_told_from_a_renegotiation_by_its_fingerprint() {
+        let mut negotiation = offered(Dialect::Media);
+        negotiation.on_answer(&description("peer", 1));
+        negotiation.on_answer_applied(NegotiationId(1));
+        let judge = |n: &mut Negotiation, sdp: Sdp| n.judge_offer(&sdp, Dialect::Media, true);
+        assert_eq!(
+            judge(&mut negotiation, description("peer", 2)),
+            Verdict::Accept
+        );
+        assert_eq!(
+            judge(&mut negotiation, description("peer-2", 1)),
+            Verdict::NewConnection
+        );
+    }
+
+    #[test]
+    fn a_collision_with_a_browser_in_a_dialect_it_may_not_have_heard_is_insisted_on_once() {
+        let mut negotiation = offered(Dialect::Media);
+        let theirs = description("v1", 1);
+        assert_eq!(
+            negotiation.judge_offer(&theirs, Dialect::Webrtc, true),
+            Verdict::Insist
+        );
+        negotiation.repeat_offer(Dialect::Webrtc);
+        assert_eq!(
+            negotiation.judge_offer(&theirs, Dialect::Webrtc, true),
+            Verdict::Duplicate
+        );
+        assert_eq!(
+            negotiation.judge_offer(&description("v1", 2), Dialect::Webrtc, true),
+            Verdict::Ignore
+        );
     }
 }

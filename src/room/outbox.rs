@@ -117,3 +117,47 @@ impl Outbox {
         &self.open
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_the_join_nothing_is_sent() {
+        let mut out = Outbox::default();
+        out.send(ClientMessage::RequestPeers);
+        assert_eq!(out.take(), None);
+        out.set_joined(Some(SessionId(3)));
+        out.send(ClientMessage::RequestPeers);
+        assert!(matches!(
+            out.take(),
+            Some(Effect::Send {
+                session: SessionId(3),
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn generations_are_unique_across_peers_and_closing_until_reported() {
+        let mut out = Outbox::default();
+        let (a, b) = (PeerId::new("a"), PeerId::new("b"));
+        let (first, second) = (out.open(&a), out.open(&b));
+        assert!(second > first);
+        out.close(&a, first);
+        assert!(out.is_closing());
+        assert!(!out.open_generations().contains(&first));
+        out.on_closed(first);
+        assert!(!out.is_closing());
+    }
+
+    #[test]
+    #[should_panic(expected = "an order names a closed generation")]
+    fn an_order_to_a_closed_generation_is_a_defect() {
+        let mut out = Outbox::default();
+        let peer = PeerId::new("a");
+        let generation = out.open(&peer);
+        out.close(&peer, generation);
+        out.order(&peer, generation, PeerOrder::RequestKeyframe);
+    }
+}

@@ -1,13 +1,16 @@
 //! One remote member: W3C states observed, our phase decided; first contact, grace, recreation.
 
+mod connection;
+mod recovery;
+mod reports;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::backoff::Rng;
-use super::effect::{PeerOrder, RoomEvent};
-use super::event::PeerEvent;
-use super::message::{ClientMessage, Participant};
-use super::negotiation::{CANDIDATES, Due, Negotiation, State, Verdict};
+use super::effect::PeerOrder;
+use super::message::Participant;
+use super::negotiation::{CANDIDATES, Negotiation, State, Verdict};
 use super::notice::Level;
 use super::outbox::Outbox;
 use super::settings::RecoverySettings;
@@ -32,8 +35,8 @@ const SUSPECT: Duration = Duration::from_secs(10);
 const HEAL: Duration = Duration::from_secs(1);
 /// A member that never said a thing gets offers at full pace for this long,
 const ABSENT_FAST: Duration = Duration::from_secs(25);
-/// and then this far apart.
-const ABSENT_SLOW: Duration = Duration::from_secs(60);
+/// and then this long after each was given up, which makes one a minute.
+const ABSENT_SLOW: Duration = Duration::from_secs(50);
 
 /// What a peer's methods need of the room.
 pub(super) struct Context<'a> {
@@ -273,7 +276,8 @@ impl Peer {
             State::CreatingOffer { .. } => {}
             State::Stable | State::ApplyingAnswer { .. } | State::CreatingAnswer { .. } => {
                 if young {
-                    // It called us and then said that it is ready.
+                    // It called us and then said that it is ready; or it began anew at once, which its silence will tell.
+                    self.suspect_until = Some(now + SUSPECT);
                 } else if self.is_box && self.state == ConnectionState::Connected {
                     self.suspect_until = Some(now + SUSPECT);
                 } else {
@@ -381,522 +385,6 @@ impl Peer {
         }
     }
 
-    // ---- the connection's reports
-
-    /// A report of the present generation.
-    pub(super) fn on_report(
-        &mut self,
-        event: PeerEvent,
-        cx: &mut Context<'_>,
-        now: Timestamp,
-    ) -> Fate {
-        let Some(connection) = &mut self.connection else {
-            return Fate::Stays;
-        };
-        match event {
-            PeerEvent::OfferCreated { negotiation, sdp } => {
-                let dialect = self.dialect.unwrap_or(self.first_dialect(now));
-                let Some(connection) = &mut self.connection else {
-                    return Fate::Stays;
-                };
-                if let Some(candidates) =
-                    connection
-                        .negotiation
-                        .on_offer_created(negotiation, sdp.clone(), dialect, now)
-                {
-                    if !self.heard {
-                        self.first_offer_at.get_or_insert(now);
-                    }
-                    self.send_offer(sdp, candidates, dialect, cx);
-                }
-            }
-            PeerEvent::AnswerCreated { negotiation, sdp } => {
-                if let Some((dialect, candidates)) =
-                    connection.negotiation.on_answer_created(negotiation)
-                {
-                    cx.out.send(ClientMessage::Answer {
-                        target: self.id.clone(),
-                        sdp,
-                        dialect,
-                    });
-                    self.send_candidates(candidates, dialect, cx);
-                    self.on_stable(cx, now);
-                }
-            }
-            PeerEvent::AnswerApplied { negotiation } => {
-                if connection.negotiation.on_answer_applied(negotiation) {
-                    self.on_stable(cx, now);
-                }
-            }
-            // The order behind it was given together with it.
-            PeerEvent::RolledBack { .. } => {}
-            PeerEvent::NegotiationFailed {
-                negotiation,
-                message,
-            } => {
-                if connection.negotiation.current() == Some(negotiation) {
-                    return self.on_negotiation_failed(&message, cx, now);
-                }
-            }
-            PeerEvent::LocalCandidate {
-                negotiation,
-                candidate,
-            } => {
-                if let Some(candidate) = connection
-                    .negotiation
-                    .on_local_candidate(negotiation, candidate)
-                {
-                    let dialect = self.dialect.unwrap_or(Dialect::Media);
-                    self.send_candidates(vec![candidate], dialect, cx);
-                }
-            }
-            PeerEvent::ConnectionState(state) => return self.on_connection_state(state, cx, now),
-            PeerEvent::IceConnectionState(state) => self.set_ice(state, cx),
-            PeerEvent::SessionDied { message } => {
-                return self.fail(&message, false, cx, now);
-            }
-            // The room counts these; neither says anything about this peer.
-            PeerEvent::KeyframeRequested | PeerEvent::Closed => {}
-        }
-        Fate::Stays
-    }
-
-    fn on_stable(&mut self, cx: &mut Context<'_>, now: Timestamp) {
-        self.flush_early(cx);
-        let Some(connection) = &mut self.connection else {
-            return;
-        };
-        if self.state != ConnectionState::Connected {
-            connection.establish_until = Some(now + ESTABLISH);
-        }
-        if let Some((sdp, dialect)) = connection.negotiation.take_queued() {
-            self.accept(sdp, dialect, cx);
-        }
-    }
-
-    fn on_negotiation_failed(
-        &mut self,
-        message: &str,
-        cx: &mut Context<'_>,
-        now: Timestamp,
-    ) -> Fate {
-        let Some(connection) = &mut self.connection else {
-            return Fate::Stays;
-        };
-        if self.state != ConnectionState::Connected {
-            return self.fail(message, false, cx, now);
-        }
-        // A bad description on a connection that works is no reason to give it up.
-        cx.out.notify_about(
-            &self.id,
-            Level::Warn,
-            format!("renegotiation failed, the connection goes on: {message}"),
-        );
-        if let State::ApplyingAnswer { negotiation, .. } = connection.negotiation.state {
-            let order = PeerOrder::Rollback { negotiation };
-            cx.out.order(&self.id, connection.generation, order);
-        }
-        connection.negotiation.on_failed();
-        self.on_stable(cx, now);
-        Fate::Stays
-    }
-
-    fn on_connection_state(
-        &mut self,
-        state: ConnectionState,
-        cx: &mut Context<'_>,
-        now: Timestamp,
-    ) -> Fate {
-        if state == self.state {
-            return Fate::Stays;
-        }
-        let was = self.state;
-        self.set_state(state, cx, now);
-        match state {
-            ConnectionState::New => {}
-            ConnectionState::Connecting => {
-                if was == ConnectionState::Connected || was == ConnectionState::Disconnected {
-                    self.phase = PeerPhase::Interrupted;
-                    self.interrupted_until = None;
-                }
-                if let Some(connection) = &mut self.connection {
-                    connection.establish_until.get_or_insert(now + ESTABLISH);
-                }
-            }
-            ConnectionState::Connected => self.enter_connected(cx),
-            ConnectionState::Disconnected => {
-                if self.leaving_until.is_some() {
-                    return Fate::Gone;
-                }
-                if self.suspect_until.is_some_and(|until| now < until) && cx.out.is_joined() {
-                    return self.fail("disconnected after it or we joined again", true, cx, now);
-                }
-                if self.phase == PeerPhase::Connected {
-                    self.phase = PeerPhase::Interrupted;
-                }
-                let limit = cx.recovery.suspicion + cx.recovery.restart;
-                self.interrupted_until = Some(now + limit.max(Duration::from_millis(1)));
-            }
-            ConnectionState::Failed => {
-                return self.fail("the connection failed", false, cx, now);
-            }
-            ConnectionState::Closed => {
-                return self.fail("the connection was closed under us", false, cx, now);
-            }
-        }
-        Fate::Stays
-    }
-
-    fn enter_connected(&mut self, cx: &mut Context<'_>) {
-        if let Some(connection) = &mut self.connection {
-            connection.establish_until = None;
-        }
-        self.interrupted_until = None;
-        self.offer_at = None;
-        self.phase = PeerPhase::Connected;
-        if self.attempt > 0 {
-            cx.out.publish(RoomEvent::Reconnected {
-                peer: self.id.clone(),
-                attempts: self.attempt,
-            });
-            self.attempt = 0;
-        }
-        if !self.announced {
-            self.announced = true;
-            cx.out.notify_about(&self.id, Level::Info, "connected");
-            cx.out.publish(RoomEvent::PeerConnected {
-                peer: self.id.clone(),
-            });
-        }
-    }
-
-    fn set_state(&mut self, state: ConnectionState, cx: &mut Context<'_>, now: Timestamp) {
-        if state == self.state {
-            return;
-        }
-        self.previous = self.state;
-        self.state = state;
-        self.since = now;
-        cx.out.publish(RoomEvent::ConnectionStateChanged {
-            peer: self.id.clone(),
-            state,
-            previous: self.previous,
-        });
-    }
-
-    fn set_ice(&mut self, state: IceConnectionState, cx: &mut Context<'_>) {
-        if state == self.ice {
-            return;
-        }
-        cx.out.publish(RoomEvent::IceConnectionStateChanged {
-            peer: self.id.clone(),
-            state,
-            previous: self.ice,
-        });
-        self.ice = state;
-    }
-
-    // ---- connections
-
-    /// Closes the connection, if there is one; nothing is planned by that.
-    pub(super) fn close(&mut self, cx: &mut Context<'_>, now: Timestamp) {
-        if let Some(connection) = self.connection.take() {
-            cx.out.close(&self.id, connection.generation);
-        } else {
-            return;
-        }
-        self.interrupted_until = None;
-        self.suspect_until = None;
-        self.set_state(ConnectionState::Closed, cx, now);
-        self.set_ice(IceConnectionState::Closed, cx);
-        if self.announced {
-            self.announced = false;
-            cx.out.notify_about(&self.id, Level::Info, "disconnected");
-            cx.out.publish(RoomEvent::PeerDisconnected {
-                peer: self.id.clone(),
-            });
-        }
-        if matches!(
-            self.phase,
-            PeerPhase::Connected | PeerPhase::Interrupted | PeerPhase::Restarting
-        ) {
-            self.phase = PeerPhase::Recreating;
-        }
-    }
-
-    fn open(&mut self, cx: &mut Context<'_>, now: Timestamp) -> Generation {
-        debug_assert!(self.connection.is_none(), "one connection at a time");
-        self.offer_at = None;
-        let generation = cx.out.open(&self.id);
-        self.connection = Some(Connection {
-            generation,
-            negotiation: Negotiation::new(),
-            opened_at: now,
-            establish_until: None,
-        });
-        self.set_state(ConnectionState::New, cx, now);
-        self.set_ice(IceConnectionState::New, cx);
-        generation
-    }
-
-    /// A new connection, and an offer over it.
-    fn begin(&mut self, cx: &mut Context<'_>, now: Timestamp) {
-        let generation = self.open(cx, now);
-        // What came before belongs to connections of the past.
-        self.early.clear();
-        let negotiation = cx.out.next_negotiation();
-        if let Some(connection) = &mut self.connection {
-            connection.negotiation.enter_creating_offer(negotiation);
-        }
-        let order = PeerOrder::CreateOffer {
-            negotiation,
-            ice_restart: false,
-        };
-        cx.out.order(&self.id, generation, order);
-    }
-
-    fn open_and_accept(
-        &mut self,
-        sdp: Sdp,
-        dialect: Dialect,
-        cx: &mut Context<'_>,
-        now: Timestamp,
-    ) {
-        self.open(cx, now);
-        self.accept(sdp, dialect, cx);
-    }
-
-    fn accept(&mut self, sdp: Sdp, dialect: Dialect, cx: &mut Context<'_>) {
-        let Some(connection) = &mut self.connection else {
-            return;
-        };
-        let negotiation = cx.out.next_negotiation();
-        connection
-            .negotiation
-            .enter_creating_answer(negotiation, sdp.clone(), dialect);
-        let order = PeerOrder::AcceptOffer { negotiation, sdp };
-        cx.out.order(&self.id, connection.generation, order);
-    }
-
-    fn yield_and_accept(&mut self, sdp: Sdp, dialect: Dialect, cx: &mut Context<'_>) {
-        if let Some(connection) = &self.connection
-            && let Some(negotiation) = connection.negotiation.current()
-        {
-            // A session executes its orders in order, so this also holds while the offer is still being created.
-            let order = PeerOrder::Rollback { negotiation };
-            cx.out.order(&self.id, connection.generation, order);
-        }
-        self.accept(sdp, dialect, cx);
-    }
-
-    // ---- sending
-
-    /// The dialect of a first offer to somebody whose dialect is unknown: in the slow rhythm for silent members both in
-    /// turn.
-    fn first_dialect(&self, now: Timestamp) -> Dialect {
-        match self.first_offer_at {
-            Some(at) if (now.since(at).as_secs() / ABSENT_SLOW.as_secs()) % 2 == 1 => {
-                Dialect::Webrtc
-            }
-            Some(_) | None => Dialect::Media,
-        }
-    }
-
-    fn send_offer(
-        &self,
-        sdp: Sdp,
-        candidates: Vec<IceCandidate>,
-        dialect: Dialect,
-        cx: &mut Context<'_>,
-    ) {
-        cx.out.send(ClientMessage::Offer {
-            target: self.id.clone(),
-            sdp,
-            dialect,
-        });
-        self.send_candidates(candidates, dialect, cx);
-    }
-
-    fn send_candidates(
-        &self,
-        candidates: Vec<IceCandidate>,
-        dialect: Dialect,
-        cx: &mut Context<'_>,
-    ) {
-        for candidate in candidates {
-            cx.out.send(ClientMessage::Candidate {
-                target: self.id.clone(),
-                candidate,
-                dialect,
-            });
-        }
-    }
-
-    fn repeat_offer(&mut self, dialect: Dialect, cx: &mut Context<'_>) {
-        if let Some(connection) = &mut self.connection
-            && let Some((sdp, candidates)) = connection.negotiation.repeat_offer(dialect)
-        {
-            self.send_offer(sdp, candidates, dialect, cx);
-        }
-    }
-
-    // ---- failure and time
-
-    /// This connection is lost: close it and plan the next. `at_once`: the peer is known to be new, so waiting is idle.
-    fn fail(&mut self, why: &str, at_once: bool, cx: &mut Context<'_>, now: Timestamp) -> Fate {
-        self.close(cx, now);
-        if self.leaving_until.is_some() {
-            return Fate::Gone;
-        }
-        self.attempt = self.attempt.saturating_add(1);
-        let max_attempts = max_attempts(cx.recovery);
-        let index = usize::try_from(self.attempt - 1).unwrap_or(usize::MAX);
-        if let Some(&wait) = cx.recovery.recreate.get(index) {
-            self.phase = PeerPhase::Recreating;
-            cx.out.notify_about(
-                &self.id,
-                Level::Warn,
-                format!(
-                    "reconnecting, attempt {} of {max_attempts}: {why}",
-                    self.attempt
-                ),
-            );
-            cx.out.publish(RoomEvent::Reconnecting {
-                peer: self.id.clone(),
-                attempt: self.attempt,
-                max_attempts,
-            });
-            if at_once {
-                self.begin(cx, now);
-            } else {
-                self.offer_at = Some(now + wait.max(Duration::from_millis(1)));
-            }
-        } else {
-            if self.phase != PeerPhase::Failed {
-                self.phase = PeerPhase::Failed;
-                cx.out.notify_about(
-                    &self.id,
-                    Level::Warn,
-                    format!("{max_attempts} attempts failed, trying on slowly: {why}"),
-                );
-                cx.out.publish(RoomEvent::ReconnectFailed {
-                    peer: self.id.clone(),
-                    attempts: max_attempts,
-                });
-            }
-            self.offer_at = Some(now + cx.rng.jitter(cx.recovery.slow_interval, 90, 120));
-        }
-        Fate::Stays
-    }
-
-    fn is_slow_absent(&self, now: Timestamp) -> bool {
-        !self.heard
-            && self
-                .first_offer_at
-                .is_some_and(|at| now.since(at) >= ABSENT_FAST)
-    }
-
-    /// A member whose row may be a ghost: it counts for nothing that is shown.
-    pub(super) fn is_absent(&self) -> bool {
-        !self.heard && self.phase == PeerPhase::Negotiating
-    }
-
-    fn offer_due(&self) -> Option<(Timestamp, Due)> {
-        let connection = self.connection.as_ref()?;
-        let single = self.is_slow_absent(connection.opened_at);
-        connection.negotiation.due(self.dialect.is_some(), single)
-    }
-
-    /// All deadlines that count now. While the server is away nothing is begun, so only the grace of a leaver runs.
-    pub(super) fn deadlines(
-        &self,
-        joined: bool,
-    ) -> impl Iterator<Item = (Timestamp, &'static str)> {
-        let establish = self.connection.as_ref().and_then(|c| c.establish_until);
-        let with_server = [
-            self.offer_at.map(|at| (at, "offer due")),
-            self.offer_due().map(|(at, _)| (at, "answer awaited")),
-            establish.map(|at| (at, "connection attempt too slow")),
-            self.interrupted_until
-                .map(|at| (at, "interrupted too long")),
-            self.stale_until.map(|at| (at, "member unconfirmed")),
-        ];
-        with_server
-            .into_iter()
-            .flatten()
-            .filter(move |_| joined)
-            .chain(self.leaving_until.map(|at| (at, "leaver's grace over")))
-    }
-
-    pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>, now: Timestamp) -> Fate {
-        let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        if due(self.leaving_until) {
-            return Fate::Gone;
-        }
-        if !cx.out.is_joined() {
-            return Fate::Stays;
-        }
-        if due(self.stale_until) {
-            self.stale_until = None;
-            if !self.confirmed && self.on_left(now) == Fate::Gone {
-                return Fate::Gone;
-            }
-        }
-        if due(self.interrupted_until) {
-            self.interrupted_until = None;
-            return self.fail("disconnected for too long", false, cx, now);
-        }
-        if let Some(connection) = &mut self.connection
-            && due(connection.establish_until)
-        {
-            connection.establish_until = None;
-            return self.fail("connecting took too long", false, cx, now);
-        }
-        if let Some((at, what)) = self.offer_due()
-            && at <= now
-        {
-            return self.on_offer_due(what, cx, now);
-        }
-        if due(self.offer_at) {
-            self.offer_at = None;
-            if self.connection.is_none() {
-                self.begin(cx, now);
-            }
-        }
-        Fate::Stays
-    }
-
-    fn on_offer_due(&mut self, what: Due, cx: &mut Context<'_>, now: Timestamp) -> Fate {
-        let dialect = self.dialect.unwrap_or(Dialect::Media);
-        match what {
-            Due::Repeat => self.repeat_offer(dialect, cx),
-            Due::OtherDialect => self.repeat_offer(Dialect::Webrtc, cx),
-            Due::Yield => {
-                let own_is_greater = *cx.own > self.id;
-                if let Some(connection) = &mut self.connection
-                    && let Some((sdp, dialect)) = connection.negotiation.take_ignored()
-                    && own_is_greater
-                {
-                    self.yield_and_accept(sdp, dialect, cx);
-                }
-            }
-            Due::GiveUp => {
-                if self.heard || self.attempt > 0 {
-                    return self.fail("our offer was not answered", false, cx, now);
-                }
-                // A row without a program behind it. It must not look like a failure; the offers thin out.
-                self.close(cx, now);
-                self.phase = PeerPhase::Negotiating;
-                if self.is_slow_absent(now) {
-                    self.offer_at = Some(now + ABSENT_SLOW);
-                } else {
-                    self.begin(cx, now);
-                }
-            }
-        }
-        Fate::Stays
-    }
-
     // ---- what is shown
 
     pub(super) fn snapshot(&self, recovery: &RecoverySettings) -> PeerSnapshot {
@@ -959,5 +447,46 @@ impl OfferSlots {
         let slot = self.next.max(now);
         self.next = slot + Self::APART;
         slot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_offer_goes_out_at_once_and_many_are_spread() {
+        let mut slots = OfferSlots::default();
+        let at = Timestamp::from_millis;
+        assert_eq!(slots.take(at(1_000)), at(1_000));
+        assert_eq!(slots.take(at(1_000)), at(1_040));
+        assert_eq!(slots.take(at(1_010)), at(1_080));
+        assert_eq!(slots.take(at(9_000)), at(9_000));
+    }
+
+    #[test]
+    fn a_member_that_never_said_a_thing_is_absent_until_it_does() {
+        let mut peer = Peer::new(PeerId::new("x"), Timestamp::default());
+        assert!(peer.is_absent());
+        peer.mark_heard();
+        assert!(!peer.is_absent());
+    }
+
+    #[test]
+    fn the_name_is_the_id_until_the_server_gives_one() {
+        let now = Timestamp::default();
+        let mut peer = Peer::new(PeerId::new("x"), now);
+        let recovery = RecoverySettings::default();
+        assert_eq!(peer.snapshot(&recovery).name, "x");
+        let mut row = Participant {
+            user: PeerId::new("x"),
+            name: Some("Room 5".into()),
+            muted: None,
+            video_off: None,
+        };
+        peer.on_named(&row, now);
+        row.name = None;
+        peer.on_named(&row, now);
+        assert_eq!(peer.snapshot(&recovery).name, "Room 5");
     }
 }

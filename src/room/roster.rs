@@ -9,6 +9,8 @@ use super::notice::Level;
 use super::peer::{Context, Fate, OfferSlots, Peer};
 use super::types::{Generation, PeerId, Timestamp};
 
+/// A mesh of more is out of reach of any box; a server that names more is wrong.
+const MEMBERS: usize = 64;
 /// Signaling of strangers is answered with one warning and one question in this time.
 const STRANGER_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -77,6 +79,15 @@ impl Roster {
                 peer.on_roll_call(now);
             }
         }
+        if self.peers.len() >= MEMBERS && !self.peers.contains_key(&row.user) {
+            if self.may_warn(now) {
+                cx.out.notify(
+                    Level::Warn,
+                    format!("the server names more than {MEMBERS} members; the others are ignored"),
+                );
+            }
+            return;
+        }
         let peer = self
             .peers
             .entry(row.user.clone())
@@ -134,19 +145,25 @@ impl Roster {
     /// have missed a join, the answers to one question repair it, and the sender's own repetition does the rest. The
     /// question is rate-limited: one per stranger's message would be a known endless loop.
     pub(super) fn on_stranger(&mut self, id: &PeerId, cx: &mut Context<'_>, now: Timestamp) {
-        if self
-            .stranger_at
-            .is_some_and(|at| now.since(at) < STRANGER_INTERVAL)
-        {
+        if !self.may_warn(now) {
             return;
         }
-        self.stranger_at = Some(now);
         cx.out.notify_about(
             id,
             Level::Warn,
             "dropped signaling of somebody who is not in this meeting",
         );
         cx.out.send(ClientMessage::RequestPeers);
+    }
+
+    fn may_warn(&mut self, now: Timestamp) -> bool {
+        let may = self
+            .stranger_at
+            .is_none_or(|at| now.since(at) >= STRANGER_INTERVAL);
+        if may {
+            self.stranger_at = Some(now);
+        }
+        may
     }
 
     /// A connection reported. Reports of closed generations mean nothing.
@@ -193,5 +210,87 @@ impl Roster {
         for id in gone {
             self.remove(&id, cx, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backoff::Rng;
+    use super::super::outbox::Outbox;
+    use super::super::settings::RecoverySettings;
+    use super::super::types::SessionId;
+    use super::*;
+
+    fn row(user: &str) -> Participant {
+        Participant {
+            user: PeerId::new(user),
+            name: None,
+            muted: None,
+            video_off: None,
+        }
+    }
+
+    /// A roster after `Participants` with these, at `now` = 0.
+    fn with_roster(rows: &[&str], work: impl FnOnce(&mut Roster, &mut Context<'_>)) {
+        let own = PeerId::new("me");
+        let recovery = RecoverySettings::default();
+        let (mut rng, mut out) = (Rng::new(1), Outbox::default());
+        out.set_joined(Some(SessionId(1)));
+        let mut cx = Context {
+            own: &own,
+            recovery: &recovery,
+            rng: &mut rng,
+            out: &mut out,
+        };
+        let mut roster = Roster::default();
+        let rows: Vec<Participant> = rows.iter().map(|user| row(user)).collect();
+        roster.on_participants(&rows, &mut cx, Timestamp::default());
+        work(&mut roster, &mut cx);
+    }
+
+    #[test]
+    fn we_are_never_in_our_own_roster() {
+        with_roster(&["me", "you"], |roster, _| {
+            assert_eq!(roster.ids().collect::<Vec<_>>(), [&PeerId::new("you")]);
+        });
+    }
+
+    #[test]
+    fn whom_an_answered_roll_call_does_not_name_is_gone() {
+        with_roster(&["x", "y"], |roster, cx| {
+            let at = Timestamp::from_millis;
+            roster.on_asked();
+            roster.handle_timeout(cx, at(8_000));
+            assert_eq!(roster.ids().count(), 2, "unanswered it means nothing");
+            roster.on_named(&row("x"), cx, at(8_100));
+            roster.handle_timeout(cx, at(13_100));
+            assert_eq!(roster.ids().collect::<Vec<_>>(), [&PeerId::new("x")]);
+        });
+    }
+
+    #[test]
+    fn a_server_that_names_thousands_does_not_fill_the_box() {
+        with_roster(&[], |roster, cx| {
+            for number in 0..5_000 {
+                let user = format!("x-{number}");
+                roster.on_named(&row(&user), cx, Timestamp::default());
+            }
+            assert_eq!(roster.ids().count(), MEMBERS);
+            let said = std::iter::from_fn(|| cx.out.take()).count();
+            assert_eq!(said, 1, "one warning");
+        });
+    }
+
+    #[test]
+    fn strangers_cause_one_question_in_ten_seconds() {
+        with_roster(&[], |roster, cx| {
+            let stranger = PeerId::new("stranger");
+            for millis in 0..10_000 {
+                roster.on_stranger(&stranger, cx, Timestamp::from_millis(millis));
+            }
+            assert_eq!(std::iter::from_fn(|| cx.out.take()).count(), 2);
+            roster.on_stranger(&stranger, cx, Timestamp::from_millis(10_000));
+            assert_eq!(std::iter::from_fn(|| cx.out.take()).count(), 2);
+        });
     }
 }

@@ -80,6 +80,49 @@ mod tests {
     }
 
     #[test]
+    fn no_text_from_outside_panics() {
+        let words = [
+            "a=fingerprint:",
+            "a=ice-ufrag:",
+            "o=",
+            "m=",
+            "a=tool:huddled",
+            "\r",
+            "\n",
+            " ",
+            "\0",
+            "é",
+            "🦀",
+            "ufrag",
+            ":",
+        ];
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..8 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                text.push_str(words[(state >> 33) as usize % words.len()]);
+            }
+            let sdp = Sdp::new(&text);
+            let _ = (
+                sdp.is_from_box(),
+                sdp.connection_mark(),
+                sdp.ice_ufrag(),
+                sdp.is_plausible(),
+            );
+            let candidate = IceCandidate {
+                candidate: text,
+                sdp_mid: None,
+                sdp_m_line_index: None,
+                username_fragment: None,
+            };
+            let _ = candidate.ufrag();
+        }
+    }
+
+    #[test]
     fn a_candidates_ufrag_is_found_in_its_member_and_in_its_line() {
         let mut candidate = IceCandidate {
             candidate: "candidate:1 1 udp 1 10.0.0.1 9 typ host ufrag abcd network-id 1".into(),

@@ -126,8 +126,9 @@ impl fmt::Debug for Sdp {
     }
 }
 
-/// A trickled ICE candidate, the members of W3C `RTCIceCandidateInit`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A trickled ICE candidate, the members of W3C `RTCIceCandidateInit`. It carries addresses and a user name
+/// fragment, so `Debug` shows its length only.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct IceCandidate {
     /// `candidate:` line without the `a=`.
     pub candidate: String,
@@ -137,6 +138,12 @@ pub struct IceCandidate {
     pub sdp_m_line_index: Option<u16>,
     /// `usernameFragment`.
     pub username_fragment: Option<String>,
+}
+
+impl fmt::Debug for IceCandidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<candidate of {} bytes>", self.candidate.len())
+    }
 }
 
 /// The application's two names for the same signaling messages.

@@ -1,4 +1,4 @@
-//! Builds one peer connection the way `docs` of the crate do not: with the settings found necessary.
+//! Builds one peer connection, with the settings found necessary where the defaults of the crate break calls.
 
 use std::sync::Arc;
 use std::time::Duration;

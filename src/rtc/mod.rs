@@ -15,6 +15,7 @@ mod connection;
 mod error;
 mod handler;
 mod health;
+mod negotiation;
 mod receiving;
 mod sdp;
 mod sending;
@@ -22,6 +23,7 @@ mod session;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -33,7 +35,7 @@ pub use health::PeerHealth;
 use crate::events::EventSender;
 use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
-use crate::room::{Generation, PeerId, PeerOrder, Redacted};
+use crate::room::{Generation, PeerEvent, PeerId, PeerOrder, Redacted};
 use health::Counters;
 use session::{ORDERS, Parts, Reporter};
 
@@ -71,10 +73,12 @@ pub struct Peers {
 
 /// The near end of a session.
 struct Session {
-    orders: mpsc::Sender<PeerOrder>,
+    orders: Option<mpsc::Sender<PeerOrder>>,
     counters: Arc<Counters>,
     task: JoinHandle<()>,
     closing: bool,
+    /// Its task has panicked: kept until the room closes it.
+    panicked: Arc<AtomicBool>,
 }
 
 impl Peers {
@@ -100,10 +104,12 @@ impl Peers {
     }
 
     /// Hands an order to its session; never blocks. Must be called within the runtime. An order for a
-    /// generation that is not open, or is being closed, is ignored.
+    /// generation that is not open, or is being closed, is ignored; one for a session whose task has panicked is
+    /// answered with a failure, and `Close` with `Closed`, so that nobody waits for a report that cannot come.
     pub fn order(&mut self, peer: PeerId, generation: Generation, order: PeerOrder) {
-        self.sessions
-            .retain(|_, session| !session.task.is_finished());
+        self.sessions.retain(|_, session| {
+            !session.task.is_finished() || session.panicked.load(Ordering::Relaxed)
+        });
         let key = (peer, generation);
         if order == PeerOrder::Open && !self.sessions.contains_key(&key) {
             let session = self.open(&key.0, generation);
@@ -118,32 +124,64 @@ impl Peers {
             log::debug!(peer = key.0.as_str(); "an order for generation {} came too late", generation.0);
             return;
         };
+        let reporter = Reporter {
+            peer: key.0.clone(),
+            generation,
+            events: self.events.clone(),
+        };
+        if session.panicked.load(Ordering::Relaxed) {
+            if order == PeerOrder::Close {
+                self.sessions.remove(&key);
+            }
+            return reporter.answer_for_the_dead(order);
+        }
+        let Some(orders) = &session.orders else {
+            return reporter.refuse(order, "the connection takes no orders");
+        };
         session.closing = order == PeerOrder::Close;
-        if let Err(mpsc::error::TrySendError::Full(order)) = session.orders.try_send(order) {
-            log::error!(peer = key.0.as_str(); "a session does not take its orders; dropped {order:?}");
+        if let Err(mpsc::error::TrySendError::Full(order)) = orders.try_send(order) {
+            log::error!(peer = key.0.as_str(); "a session does not take its orders; closing it instead of {order:?}");
+            // Without a sender it closes after what it has; the room is told that its order failed.
+            session.orders = None;
+            reporter.report(PeerEvent::SessionDied {
+                message: "the connection takes no orders".to_owned(),
+            });
         }
     }
 
     fn open(&self, peer: &PeerId, generation: Generation) -> Session {
         let (orders, orders_out) = mpsc::channel(ORDERS);
         let counters = Arc::new(Counters::default());
-        let task = tokio::spawn(session::run(Parts {
+        let reporter = Reporter {
+            peer: peer.clone(),
+            generation,
+            events: self.events.clone(),
+        };
+        let session = session::run(Parts {
             settings: Arc::clone(&self.settings),
             slot: self.fanout.subscribe(),
             inbound: self.inbound.add_peer(peer.clone(), generation),
             orders: orders_out,
-            reporter: Reporter {
-                peer: peer.clone(),
-                generation,
-                events: self.events.clone(),
-            },
+            reporter: reporter.clone(),
             counters: Arc::clone(&counters),
-        }));
+        });
+        let panicked = Arc::new(AtomicBool::new(false));
+        let panicked_in = Arc::clone(&panicked);
+        let task = tokio::spawn(async move {
+            // The runtime swallows a panic (ours, or the crate's over a description); the room must hear of it.
+            if tokio::spawn(session).await.is_err() {
+                panicked_in.store(true, Ordering::Relaxed);
+                reporter.report(PeerEvent::SessionDied {
+                    message: "the connection's task has panicked".to_owned(),
+                });
+            }
+        });
         Session {
-            orders,
+            orders: Some(orders),
             counters,
             task,
             closing: false,
+            panicked,
         }
     }
 

@@ -1,11 +1,12 @@
 //! From a remote track's packets to the peer's inbound media.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::{RTCRtpReceiverId, RTCRtpTransceiverId};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
@@ -13,6 +14,7 @@ use super::health::Counters;
 use crate::clock::monotonic;
 use crate::media::AudioPacket;
 use crate::media::inbound::PeerInbound;
+use crate::room::Timestamp;
 
 /// How often it is looked whether the decoder wants a keyframe while no packets come.
 const KEYFRAME_CHECK: Duration = Duration::from_millis(100);
@@ -28,7 +30,10 @@ pub(super) struct Receiving {
     /// The SSRC in our RTCP.
     pub(super) own_ssrc: u32,
     /// The room wants a keyframe of the peer.
-    pub(super) keyframe_ordered: Notify,
+    pub(super) keyframe_ordered: AtomicBool,
+    /// The SSRC that brought the newest camera packet: a peer that changes its camera track leaves the old
+    /// one behind in silence, and a request must not go there.
+    pub(super) camera_ssrc: AtomicU32,
     /// Told once when the connection's task is gone.
     pub(super) ended: mpsc::Sender<()>,
     pub(super) counters: Arc<Counters>,
@@ -58,7 +63,7 @@ impl Receiving {
     /// Takes a track's packets until the connection's task is gone.
     pub(super) async fn run(self: Arc<Self>, track: Arc<dyn TrackRemote>) {
         let mut role = Role::Other;
-        let mut media_ssrc = None;
+        let mut ssrc = 0;
         let mut check = interval(KEYFRAME_CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -67,24 +72,23 @@ impl Receiving {
                     None | Some(TrackRemoteEvent::OnEnded) => break,
                     Some(TrackRemoteEvent::OnOpen(init)) => {
                         role = self.role(init.receiver_id);
-                        media_ssrc = Some(init.ssrc);
                         false
                     }
                     Some(TrackRemoteEvent::OnRtpPacket(packet)) => {
-                        media_ssrc = Some(packet.header.ssrc);
+                        ssrc = packet.header.ssrc;
                         self.on_packet(role, packet)
                     }
                     Some(_) => false,
                 },
                 _ = check.tick(), if role == Role::Camera => {
-                    self.inbound.poll_keyframe_wanted(monotonic())
+                    self.camera_ssrc.load(Ordering::Relaxed) == ssrc
+                        && self.is_keyframe_wanted(monotonic())
                 }
-                _ = self.keyframe_ordered.notified(), if role == Role::Camera => true,
             };
-            if let (true, Some(media_ssrc)) = (wanted, media_ssrc) {
+            if wanted {
                 let indication = PictureLossIndication {
                     sender_ssrc: self.own_ssrc,
-                    media_ssrc,
+                    media_ssrc: ssrc,
                 };
                 if track.write_rtcp(vec![Box::new(indication)]).await.is_err() {
                     break;
@@ -96,7 +100,13 @@ impl Receiving {
         let _ = self.ended.try_send(());
     }
 
-    /// Hands a packet on; says whether the decoder wants a keyframe.
+    /// The room or the decoder wants a keyframe now.
+    fn is_keyframe_wanted(&self, now: Timestamp) -> bool {
+        let ordered = self.keyframe_ordered.swap(false, Ordering::Relaxed);
+        self.inbound.poll_keyframe_wanted(now) || ordered
+    }
+
+    /// Hands a packet on; says whether a keyframe is to be asked for.
     fn on_packet(&self, role: Role, packet: rtc::rtp::Packet) -> bool {
         self.counters.on_packet_received(packet.payload.len());
         let now = monotonic();
@@ -113,6 +123,7 @@ impl Receiving {
                 false
             }
             Role::Camera => {
+                self.camera_ssrc.store(header.ssrc, Ordering::Relaxed);
                 self.inbound.push_video(
                     header.sequence_number,
                     header.timestamp,
@@ -120,7 +131,7 @@ impl Receiving {
                     &packet.payload,
                     now,
                 );
-                self.inbound.poll_keyframe_wanted(now)
+                self.is_keyframe_wanted(now)
             }
             Role::Other => false,
         }

@@ -1,32 +1,29 @@
 //! One peer connection: a task that executes its orders strictly in order and looks after its media.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rtc::peer_connection::configuration::RTCOfferOptions;
-use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use webrtc::media_stream::track_local::TrackLocal;
-use webrtc::peer_connection::{
-    RTCIceCandidateInit, RTCSdpType, RTCSessionDescription, StatsSelector,
-};
+use webrtc::peer_connection::{RTCIceCandidateInit, StatsSelector};
 
 use super::RtcSettings;
 use super::connection::{Connection, OPERATION_LIMIT};
 use super::error::Error;
 use super::handler::{Finding, Observations};
 use super::health::Counters;
+use super::negotiation::PendingOffer;
 use super::receiving::Receiving;
-use super::sdp::{Outline, marked};
+use super::sdp::Outline;
 use super::sending::{PayloadType, Sender};
 use crate::events::EventSender;
 use crate::media::fanout::Slot;
 use crate::media::inbound::PeerInbound;
 use crate::room::{
     ConnectionState, Event, Generation, IceCandidate, NegotiationId, PeerEvent, PeerId, PeerOrder,
-    Sdp,
 };
 
 /// How many orders may wait for a session. The room has a handful in flight; filling it is a defect.
@@ -47,7 +44,7 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    fn report(&self, event: PeerEvent) {
+    pub(super) fn report(&self, event: PeerEvent) {
         self.events.report(Event::Peer {
             peer: self.peer.clone(),
             generation: self.generation,
@@ -55,8 +52,17 @@ impl Reporter {
         });
     }
 
+    /// Answers an order for a session that is no more.
+    pub(super) fn answer_for_the_dead(&self, order: PeerOrder) {
+        if order == PeerOrder::Close {
+            self.report(PeerEvent::Closed);
+        } else {
+            self.refuse(order, "the connection is gone");
+        }
+    }
+
     /// Answers an order for which there is no connection any more.
-    fn refuse(&self, order: PeerOrder, message: &str) {
+    pub(super) fn refuse(&self, order: PeerOrder, message: &str) {
         match order {
             PeerOrder::CreateOffer { negotiation, .. }
             | PeerOrder::AcceptOffer { negotiation, .. }
@@ -96,7 +102,7 @@ pub(super) async fn run(parts: Parts) {
         counters,
     } = parts;
     let keyframe_wanted = Arc::new(Notify::new());
-    let opened = Connection::open(&settings, Arc::clone(&keyframe_wanted)).await;
+    let opened = limited(Connection::open(&settings, Arc::clone(&keyframe_wanted))).await;
     let (connection, observations) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -129,7 +135,8 @@ pub(super) async fn run(parts: Parts) {
         audio: connection.audio.transceiver,
         video: connection.video.transceiver,
         own_ssrc: connection.video.ssrc,
-        keyframe_ordered: Notify::new(),
+        keyframe_ordered: AtomicBool::new(false),
+        camera_ssrc: AtomicU32::new(0),
         ended: ended_in,
         counters: Arc::clone(&counters),
     });
@@ -172,28 +179,22 @@ async fn refuse(mut orders: mpsc::Receiver<PeerOrder>, reporter: &Reporter, mess
     reporter.report(PeerEvent::Closed);
 }
 
-/// Our offer that waits for its answer.
-struct PendingOffer {
-    outline: Outline,
-    /// What [`Session::description`] and the current negotiation were before.
-    before: (Option<Outline>, NegotiationId),
-}
-
-struct Session {
-    connection: Connection,
-    observations: Observations,
-    payload_types: (Arc<PayloadType>, Arc<PayloadType>),
-    receiving: Arc<Receiving>,
-    reporter: Reporter,
-    counters: Arc<Counters>,
+/// An open connection and where it stands.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    pub(super) observations: Observations,
+    pub(super) payload_types: (Arc<PayloadType>, Arc<PayloadType>),
+    pub(super) receiving: Arc<Receiving>,
+    pub(super) reporter: Reporter,
+    pub(super) counters: Arc<Counters>,
     /// `have-local-offer` while there is one, else `stable`: an offer is accepted and answered in one step.
-    offer: Option<PendingOffer>,
+    pub(super) offer: Option<PendingOffer>,
     /// The local description in effect.
-    description: Option<Outline>,
+    pub(super) description: Option<Outline>,
     /// The crate stumbled over a description half-way: codecs are forgotten, or transports that start only
     /// once have started. Neither this negotiation nor another can succeed.
-    broken: bool,
-    dead: bool,
+    pub(super) broken: bool,
+    pub(super) dead: bool,
 }
 
 impl Session {
@@ -232,6 +233,10 @@ impl Session {
                 () = asked_after(quiet_until, keyframe_wanted) => {
                     quiet_until = tokio::time::Instant::now() + KEYFRAME_EVENT_INTERVAL;
                     self.report(PeerEvent::KeyframeRequested);
+                }
+                // A task that panicked is seen nowhere else.
+                Some(Err(error)) = tasks.join_next() => {
+                    self.die(format!("a task of the connection ended: {error}"));
                 }
                 Some(()) = ended.recv() => {
                     self.die("the connection ended by itself".to_owned());
@@ -295,7 +300,11 @@ impl Session {
                     log::debug!(peer = self.reporter.peer.as_str(); "a remote candidate was not taken: {error}");
                 }
             }
-            PeerOrder::RequestKeyframe => self.receiving.keyframe_ordered.notify_one(),
+            PeerOrder::RequestKeyframe => {
+                self.receiving
+                    .keyframe_ordered
+                    .store(true, Ordering::Relaxed);
+            }
             // Handled by the caller, or a second `Open`.
             PeerOrder::Open | PeerOrder::Close => {}
         }
@@ -322,124 +331,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    async fn create_offer(
-        &mut self,
-        negotiation: NegotiationId,
-        ice_restart: bool,
-    ) -> Result<PeerEvent, Error> {
-        let before = (
-            self.description.clone(),
-            self.observations.negotiation.current(),
-        );
-        // Gathering starts inside of `set_local_description`.
-        self.observations.negotiation.set(negotiation);
-        let made = self.make_offer(ice_restart).await;
-        let (text, outline) = match made {
-            Ok(made) => made,
-            Err(error) => {
-                self.observations.negotiation.set(before.1);
-                return Err(error);
-            }
-        };
-        self.description = Some(outline.clone());
-        self.offer = Some(PendingOffer { outline, before });
-        Ok(PeerEvent::OfferCreated {
-            negotiation,
-            sdp: Sdp::new(&marked(&text)),
-        })
-    }
-
-    async fn make_offer(&self, ice_restart: bool) -> Result<(String, Outline), Error> {
-        let connection = &self.connection.inner;
-        let offer = connection
-            .create_offer(Some(RTCOfferOptions { ice_restart }))
-            .await?;
-        let text = offer.sdp.clone();
-        let outline = Outline::parse(&text).map_err(Error::Description)?;
-        connection.set_local_description(offer).await?;
-        Ok((text, outline))
-    }
-
-    async fn accept_offer(
-        &mut self,
-        negotiation: NegotiationId,
-        sdp: &Sdp,
-    ) -> Result<PeerEvent, Error> {
-        if self.offer.is_some() {
-            return Err(Error::State("our own offer is pending; roll it back first"));
-        }
-        let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
-        let offer = RTCSessionDescription::offer(sdp.as_str().to_owned())?;
-        let answered = self.answer(negotiation, offer, &remote).await;
-        self.broken = answered.is_err();
-        let (text, outline) = answered?;
-        self.description = Some(outline);
-        self.read_payload_types().await;
-        Ok(PeerEvent::AnswerCreated {
-            negotiation,
-            sdp: Sdp::new(&marked(&text)),
-        })
-    }
-
-    async fn answer(
-        &self,
-        negotiation: NegotiationId,
-        offer: RTCSessionDescription,
-        remote: &Outline,
-    ) -> Result<(String, Outline), Error> {
-        let connection = &self.connection.inner;
-        connection.set_remote_description(offer).await?;
-        // From here on a candidate belongs to this negotiation: it is in the answer or follows it.
-        self.observations.negotiation.set(negotiation);
-        let answer = connection.create_answer(None).await?;
-        let text = answer.sdp.clone();
-        let outline = Outline::parse(&text).map_err(Error::Description)?;
-        if !remote.is_answered_by(&outline) {
-            return Err(Error::Description(
-                "its media sections cannot all be answered".to_owned(),
-            ));
-        }
-        connection.set_local_description(answer).await?;
-        Ok((text, outline))
-    }
-
-    async fn accept_answer(
-        &mut self,
-        negotiation: NegotiationId,
-        sdp: &Sdp,
-    ) -> Result<PeerEvent, Error> {
-        let Some(pending) = &self.offer else {
-            return Err(Error::State("no offer of ours is pending"));
-        };
-        let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
-        if !pending.outline.is_answered_by(&remote) {
-            return Err(Error::Description(
-                "its media sections are not those of our offer".to_owned(),
-            ));
-        }
-        let answer = RTCSessionDescription::answer(sdp.as_str().to_owned())?;
-        let applied = self.connection.inner.set_remote_description(answer).await;
-        self.broken = applied.is_err();
-        applied?;
-        self.offer = None;
-        self.read_payload_types().await;
-        Ok(PeerEvent::AnswerApplied { negotiation })
-    }
-
-    async fn roll_back(&mut self, negotiation: NegotiationId) -> Result<PeerEvent, Error> {
-        if self.offer.is_none() {
-            return Err(Error::State("no offer of ours is pending"));
-        }
-        let connection = &self.connection.inner;
-        connection.set_local_description(rollback()).await?;
-        if let Some(pending) = self.offer.take() {
-            let (description, current) = pending.before;
-            self.description = description;
-            self.observations.negotiation.set(current);
-        }
-        Ok(PeerEvent::RolledBack { negotiation })
     }
 
     async fn add_candidate(&self, candidate: IceCandidate) -> Result<(), Error> {
@@ -473,22 +364,6 @@ impl Session {
                     .and_then(|outline| outline.username_fragment.clone()),
             },
         });
-    }
-
-    /// The numbers in the description are the peer's choice as often as ours; a packet with another one is
-    /// dropped without an error.
-    async fn read_payload_types(&self) {
-        let (audio, video) = &self.payload_types;
-        for (kind, sending, payload_type) in [
-            (RtpCodecKind::Audio, &self.connection.audio, audio),
-            (RtpCodecKind::Video, &self.connection.video, video),
-        ] {
-            let negotiated = sending.payload_type().await;
-            if negotiated.is_none() {
-                log::warn!(peer = self.reporter.peer.as_str(); "the peer takes no {kind} of ours");
-            }
-            payload_type.set(negotiated);
-        }
     }
 
     async fn read_round_trip(&self) {
@@ -529,12 +404,6 @@ impl Session {
         tasks.shutdown().await;
         self.reporter.report(PeerEvent::Closed);
     }
-}
-
-fn rollback() -> RTCSessionDescription {
-    let mut rollback = RTCSessionDescription::default();
-    rollback.sdp_type = RTCSdpType::Rollback;
-    rollback
 }
 
 /// Waits for a request that is there at `moment` or comes later; cancel-safe.

@@ -150,7 +150,7 @@ pub(super) async fn run(
                 },
                 Err(None) => None,
             },
-            Some(fact) = facts.recv() => reader.on_fact(fact),
+            Some(fact) = next_fact(&mut facts, events) => reader.on_fact(fact),
             // A panic in the crate's task is caught by the runtime and told to nobody.
             _ = beat.tick() => (Handle::current().metrics().num_alive_tasks() < TASKS).then(|| {
                 SignalingFailure::Unreachable {
@@ -278,6 +278,13 @@ async fn say_goodbye(client: Client) {
     if matches!(timeout(GOODBYE, client.disconnect()).await, Ok(Ok(()))) {
         sleep(DRAIN).await;
     }
+}
+
+/// The next fact, once the driver has room for what it may mean: the crate's queue fills meanwhile, which holds
+/// the server back.
+async fn next_fact(facts: &mut mpsc::Receiver<Fact>, events: &EventSender) -> Option<Fact> {
+    events.wait_for_room().await;
+    facts.recv().await
 }
 
 /// Reads what arrives in one session.

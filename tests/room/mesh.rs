@@ -2,7 +2,7 @@
 
 use huddled::room::*;
 
-use super::world::World;
+use super::world::{Manner, World};
 
 const SEEDS: u64 = 20;
 
@@ -60,7 +60,7 @@ fn boxes_joining_one_by_one_with_duplicate_relays_become_a_mesh() {
 #[test]
 fn a_box_connects_with_every_kind_of_browser_whatever_the_ids_and_the_order() {
     let mut slowest = 0;
-    for v1 in [false, true] {
+    for manner in [Manner::V1, Manner::V2, Manner::V2Late] {
         for id in ["a-browser", "z-browser"] {
             for box_first in [false, true] {
                 for camera in [0, 30, 200, 800, 3_000] {
@@ -72,9 +72,9 @@ fn a_box_connects_with_every_kind_of_browser_whatever_the_ids_and_the_order() {
                             if box_first {
                                 first = world.add_box("m-box");
                                 world.run(pause);
-                                second = world.add_browser(id, v1, camera);
+                                second = world.add_browser(id, manner, camera);
                             } else {
-                                first = world.add_browser(id, v1, camera);
+                                first = world.add_browser(id, manner, camera);
                                 world.run(pause);
                                 second = world.add_box("m-box");
                             }
@@ -83,7 +83,7 @@ fn a_box_connects_with_every_kind_of_browser_whatever_the_ids_and_the_order() {
                             if wait > slowest {
                                 slowest = wait;
                                 println!(
-                                    "{wait} ms after the camera: v1={v1} {id} box_first={box_first} camera={camera} duplicates={duplicates} pause={pause}"
+                                    "{wait} ms after the camera: {manner:?} {id} box_first={box_first} camera={camera} duplicates={duplicates} pause={pause}"
                                 );
                             }
                             whole_and_stable(&mut world, &[first, second], 15_000);
@@ -100,9 +100,9 @@ fn boxes_and_browsers_of_both_kinds_share_a_meeting() {
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
         let mut all = boxes(&mut world, 2);
-        all.push(world.add_browser("a-v2", false, 300));
-        all.push(world.add_browser("z-v2", false, 500));
-        all.push(world.add_browser("c-v1", true, 100));
+        all.push(world.add_browser("a-v2", Manner::V2, 300));
+        all.push(world.add_browser("z-v2", Manner::V2, 500));
+        all.push(world.add_browser("c-v1", Manner::V1, 100));
         world.run(4_000);
         all.push(world.add_box("m-late"));
         whole_and_stable(&mut world, &all, 15_000);
@@ -112,13 +112,13 @@ fn boxes_and_browsers_of_both_kinds_share_a_meeting() {
 #[test]
 fn a_reloaded_page_is_connected_again() {
     let mut slowest = 0;
-    for v1 in [false, true] {
+    for manner in [Manner::V1, Manner::V2, Manner::V2Late] {
         for id in ["a-browser", "z-browser"] {
             for camera in [50, 400, 2_000, 7_000] {
                 let mut world = World::new(camera);
                 let all = [
                     world.add_box("m-box"),
-                    world.add_browser(id, v1, 100),
+                    world.add_browser(id, manner, 100),
                     world.add_box("n-box"),
                 ];
                 whole_and_stable(&mut world, &all, 15_000);
@@ -162,11 +162,11 @@ fn a_server_restart_costs_boxes_no_media_at_all() {
 #[test]
 fn a_box_that_lost_the_server_is_back_with_browsers_too() {
     let mut slowest = 0;
-    for v1 in [false, true] {
+    for manner in [Manner::V1, Manner::V2, Manner::V2Late] {
         for id in ["a-browser", "z-browser"] {
             for seed in 0..SEEDS {
                 let mut world = World::new(seed);
-                let all = [world.add_box("m-box"), world.add_browser(id, v1, 100)];
+                let all = [world.add_box("m-box"), world.add_browser(id, manner, 100)];
                 whole_and_stable(&mut world, &all, 15_000);
                 world.lose_server(0);
                 world.run(300);
@@ -240,7 +240,7 @@ fn a_ghost_of_a_box_takes_it_offline_and_it_comes_back() {
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
         let mut all = boxes(&mut world, 3);
-        all.push(world.add_browser("a-v2", false, 100));
+        all.push(world.add_browser("a-v2", Manner::V2, 100));
         whole_and_stable(&mut world, &all, 15_000);
         world.own_ghost(1);
         world.run(2_000);

@@ -139,3 +139,48 @@ async fn closing_at_once_after_opening_is_quick() {
         assert!(started.elapsed() < LIMIT.min(Duration::from_secs(10)));
     }
 }
+
+/// In a process of its own, as it takes the process's file descriptors away.
+#[test]
+fn a_connection_that_dies_by_itself_is_reported_once() {
+    const MARK: &str = "HUDDLED_RTC_DYING";
+    const NAME: &str = "rtc::closing::a_connection_that_dies_by_itself_is_reported_once";
+    if std::env::var_os(MARK).is_none() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env(MARK, "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut pair = Pair::connected().await;
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: `none` is a valid rlimit; the call touches nothing else of ours.
+        #[allow(unsafe_code)]
+        let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &none) };
+        assert_eq!(result, 0);
+        // An ICE restart binds new sockets, and now cannot: the crate's task ends without a word.
+        pair.a.offer(2, true);
+        let died = |event: &PeerEvent| matches!(event, PeerEvent::SessionDied { .. });
+        pair.a.until(died).await;
+        pair.a.offer(3, false);
+        pair.a
+            .until(|event| {
+                matches!(event, PeerEvent::NegotiationFailed { negotiation, .. } if *negotiation == NegotiationId(3))
+            })
+            .await;
+        pair.a.order(PeerOrder::Close);
+        pair.a.until(|event| *event == PeerEvent::Closed).await;
+        assert_eq!(pair.a.count(died), 1);
+    });
+}

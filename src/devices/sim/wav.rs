@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Fft, FixedSync, Resampler};
+use rubato::{
+    Async, FixedAsync, Resampler, SincInterpolationParameters, SincInterpolationType,
+    WindowFunction,
+};
 
 use crate::devices::{DeviceError, SAMPLE_RATE};
 
@@ -70,14 +73,17 @@ fn read(path: &Path) -> Result<Vec<i16>, String> {
 
 fn resample(samples: &[f32], rate: u32) -> Result<Vec<f32>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("cannot be resampled: {error}");
-    let mut resampler = Fft::<f32>::new(
-        rate as usize,
-        SAMPLE_RATE as usize,
-        1024,
-        1,
-        FixedSync::Input,
-    )
-    .map_err(|error| failed(&error))?;
+    // Sinc and not the crate's FFT, which would compile all of rustfft into this crate for a rare file.
+    let parameters = SincInterpolationParameters {
+        sinc_len: 128,
+        f_cutoff: Some(0.95),
+        interpolation: SincInterpolationType::Linear,
+        oversampling_factor: 256,
+        window: WindowFunction::BlackmanHarris2,
+    };
+    let ratio = f64::from(SAMPLE_RATE) / f64::from(rate);
+    let mut resampler = Async::<f32>::new_sinc(ratio, 1.0, &parameters, 1024, 1, FixedAsync::Input)
+        .map_err(|error| failed(&error))?;
     let input = InterleavedSlice::new(samples, 1, samples.len()).map_err(|error| failed(&error))?;
     let output = resampler
         .process_all(&input, samples.len(), None)

@@ -245,6 +245,7 @@ impl Worker {
                 count(&counters.keyframes, u64::from(video.keyframe));
                 let bytes: usize = video.payloads.iter().map(|payload| payload.len()).sum();
                 count(&counters.bytes, bytes as u64);
+                self.fanout.drop_video();
                 self.fanout.publish_video(&video);
             }
             Ok(None) => log::warn!(

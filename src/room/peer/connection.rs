@@ -1,0 +1,153 @@
+//! Opening and closing connections, ordering descriptions, sending them.
+
+use super::super::effect::{PeerOrder, RoomEvent};
+use super::super::message::ClientMessage;
+use super::super::negotiation::Negotiation;
+use super::super::notice::Level;
+use super::super::snapshot::PeerPhase;
+use super::super::types::{
+    ConnectionState, Dialect, Generation, IceCandidate, IceConnectionState, Sdp, Timestamp,
+};
+use super::{Connection, Context, Peer};
+
+impl Peer {
+    /// Closes the connection, if there is one; nothing is planned by that.
+    pub(in super::super) fn close(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        if let Some(connection) = self.connection.take() {
+            cx.out.close(&self.id, connection.generation);
+        } else {
+            return;
+        }
+        self.interrupted_until = None;
+        self.suspect_until = None;
+        self.set_state(ConnectionState::Closed, cx, now);
+        self.set_ice(IceConnectionState::Closed, cx);
+        if self.announced {
+            self.announced = false;
+            cx.out.notify_about(&self.id, Level::Info, "disconnected");
+            cx.out.publish(RoomEvent::PeerDisconnected {
+                peer: self.id.clone(),
+            });
+        }
+        if matches!(
+            self.phase,
+            PeerPhase::Connected | PeerPhase::Interrupted | PeerPhase::Restarting
+        ) {
+            self.phase = PeerPhase::Recreating;
+        }
+    }
+
+    pub(super) fn open(&mut self, cx: &mut Context<'_>, now: Timestamp) -> Generation {
+        debug_assert!(self.connection.is_none(), "one connection at a time");
+        self.offer_at = None;
+        let generation = cx.out.open(&self.id);
+        self.connection = Some(Connection {
+            generation,
+            negotiation: Negotiation::new(),
+            opened_at: now,
+            establish_until: None,
+        });
+        self.set_state(ConnectionState::New, cx, now);
+        self.set_ice(IceConnectionState::New, cx);
+        generation
+    }
+
+    /// A new connection, and an offer over it.
+    pub(super) fn begin(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        let generation = self.open(cx, now);
+        // What came before belongs to connections of the past.
+        self.early.clear();
+        let negotiation = cx.out.next_negotiation();
+        if let Some(connection) = &mut self.connection {
+            connection.negotiation.enter_creating_offer(negotiation);
+        }
+        let order = PeerOrder::CreateOffer {
+            negotiation,
+            ice_restart: false,
+        };
+        cx.out.order(&self.id, generation, order);
+    }
+
+    pub(super) fn open_and_accept(
+        &mut self,
+        sdp: Sdp,
+        dialect: Dialect,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) {
+        self.open(cx, now);
+        self.accept(sdp, dialect, cx);
+    }
+
+    pub(super) fn accept(&mut self, sdp: Sdp, dialect: Dialect, cx: &mut Context<'_>) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let negotiation = cx.out.next_negotiation();
+        connection
+            .negotiation
+            .enter_creating_answer(negotiation, sdp.clone(), dialect);
+        let order = PeerOrder::AcceptOffer { negotiation, sdp };
+        cx.out.order(&self.id, connection.generation, order);
+    }
+
+    pub(super) fn yield_and_accept(&mut self, sdp: Sdp, dialect: Dialect, cx: &mut Context<'_>) {
+        if let Some(connection) = &self.connection
+            && let Some(negotiation) = connection.negotiation.current()
+        {
+            // A session executes its orders in order, so this also holds while the offer is still being created.
+            let order = PeerOrder::Rollback { negotiation };
+            cx.out.order(&self.id, connection.generation, order);
+        }
+        self.accept(sdp, dialect, cx);
+    }
+
+    // ---- sending
+
+    /// The dialect of a first offer to somebody whose dialect is unknown: in the slow rhythm for silent members both in
+    /// turn.
+    pub(super) fn first_dialect(&self, now: Timestamp) -> Dialect {
+        match self.first_offer_at {
+            Some(at) if (now.since(at).as_secs() / 60) % 2 == 1 => Dialect::Webrtc,
+            Some(_) | None => Dialect::Media,
+        }
+    }
+
+    pub(super) fn send_offer(
+        &self,
+        sdp: Sdp,
+        candidates: Vec<IceCandidate>,
+        dialect: Dialect,
+        cx: &mut Context<'_>,
+    ) {
+        cx.out.send(ClientMessage::Offer {
+            target: self.id.clone(),
+            sdp,
+            dialect,
+        });
+        self.send_candidates(candidates, dialect, cx);
+    }
+
+    pub(super) fn send_candidates(
+        &self,
+        candidates: Vec<IceCandidate>,
+        dialect: Dialect,
+        cx: &mut Context<'_>,
+    ) {
+        for candidate in candidates {
+            cx.out.send(ClientMessage::Candidate {
+                target: self.id.clone(),
+                candidate,
+                dialect,
+            });
+        }
+    }
+
+    pub(super) fn repeat_offer(&mut self, dialect: Dialect, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && let Some((sdp, candidates)) = connection.negotiation.repeat_offer(dialect)
+        {
+            self.send_offer(sdp, candidates, dialect, cx);
+        }
+    }
+}

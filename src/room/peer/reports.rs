@@ -1,0 +1,232 @@
+//! What the connection reports.
+
+use std::time::Duration;
+
+use super::super::effect::{PeerOrder, RoomEvent};
+use super::super::event::PeerEvent;
+use super::super::message::ClientMessage;
+use super::super::negotiation::State;
+use super::super::notice::Level;
+use super::super::snapshot::PeerPhase;
+use super::super::types::{ConnectionState, Dialect, IceConnectionState, Timestamp};
+use super::{Context, ESTABLISH, Fate, Peer};
+
+impl Peer {
+    /// A report of the present generation.
+    pub(in super::super) fn on_report(
+        &mut self,
+        event: PeerEvent,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) -> Fate {
+        let Some(connection) = &mut self.connection else {
+            return Fate::Stays;
+        };
+        match event {
+            PeerEvent::OfferCreated { negotiation, sdp } => {
+                let dialect = self.dialect.unwrap_or(self.first_dialect(now));
+                let Some(connection) = &mut self.connection else {
+                    return Fate::Stays;
+                };
+                if let Some(candidates) =
+                    connection
+                        .negotiation
+                        .on_offer_created(negotiation, sdp.clone(), dialect, now)
+                {
+                    if !self.heard {
+                        self.first_offer_at.get_or_insert(now);
+                    }
+                    self.send_offer(sdp, candidates, dialect, cx);
+                }
+            }
+            PeerEvent::AnswerCreated { negotiation, sdp } => {
+                if let Some((dialect, candidates)) =
+                    connection.negotiation.on_answer_created(negotiation)
+                {
+                    cx.out.send(ClientMessage::Answer {
+                        target: self.id.clone(),
+                        sdp,
+                        dialect,
+                    });
+                    self.send_candidates(candidates, dialect, cx);
+                    self.on_stable(cx, now);
+                }
+            }
+            PeerEvent::AnswerApplied { negotiation } => {
+                if connection.negotiation.on_answer_applied(negotiation) {
+                    self.on_stable(cx, now);
+                }
+            }
+            // The order behind it was given together with it.
+            PeerEvent::RolledBack { .. } => {}
+            PeerEvent::NegotiationFailed {
+                negotiation,
+                message,
+            } => {
+                if connection.negotiation.current() == Some(negotiation) {
+                    return self.on_negotiation_failed(&message, cx, now);
+                }
+            }
+            PeerEvent::LocalCandidate {
+                negotiation,
+                candidate,
+            } => {
+                if let Some(candidate) = connection
+                    .negotiation
+                    .on_local_candidate(negotiation, candidate)
+                {
+                    let dialect = self.dialect.unwrap_or(Dialect::Media);
+                    self.send_candidates(vec![candidate], dialect, cx);
+                }
+            }
+            PeerEvent::ConnectionState(state) => return self.on_connection_state(state, cx, now),
+            PeerEvent::IceConnectionState(state) => self.set_ice(state, cx),
+            PeerEvent::SessionDied { message } => {
+                return self.fail(&message, false, cx, now);
+            }
+            // The room counts these; neither says anything about this peer.
+            PeerEvent::KeyframeRequested | PeerEvent::Closed => {}
+        }
+        Fate::Stays
+    }
+
+    pub(super) fn on_stable(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        self.flush_early(cx);
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        if self.state != ConnectionState::Connected {
+            connection.establish_until = Some(now + ESTABLISH);
+        }
+        if let Some((sdp, dialect)) = connection.negotiation.take_queued() {
+            self.accept(sdp, dialect, cx);
+        }
+    }
+
+    pub(super) fn on_negotiation_failed(
+        &mut self,
+        message: &str,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) -> Fate {
+        let Some(connection) = &mut self.connection else {
+            return Fate::Stays;
+        };
+        if self.state != ConnectionState::Connected {
+            return self.fail(message, false, cx, now);
+        }
+        // A bad description on a connection that works is no reason to give it up.
+        cx.out.notify_about(
+            &self.id,
+            Level::Warn,
+            format!("renegotiation failed, the connection goes on: {message}"),
+        );
+        if let State::ApplyingAnswer { negotiation, .. } = connection.negotiation.state {
+            let order = PeerOrder::Rollback { negotiation };
+            cx.out.order(&self.id, connection.generation, order);
+        }
+        connection.negotiation.on_failed();
+        self.on_stable(cx, now);
+        Fate::Stays
+    }
+
+    pub(super) fn on_connection_state(
+        &mut self,
+        state: ConnectionState,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) -> Fate {
+        if state == self.state {
+            return Fate::Stays;
+        }
+        let was = self.state;
+        self.set_state(state, cx, now);
+        match state {
+            ConnectionState::New => {}
+            ConnectionState::Connecting => {
+                if was == ConnectionState::Connected || was == ConnectionState::Disconnected {
+                    self.phase = PeerPhase::Interrupted;
+                    self.interrupted_until = None;
+                }
+                if let Some(connection) = &mut self.connection {
+                    connection.establish_until.get_or_insert(now + ESTABLISH);
+                }
+            }
+            ConnectionState::Connected => self.enter_connected(cx),
+            ConnectionState::Disconnected => {
+                if self.leaving_until.is_some() {
+                    return Fate::Gone;
+                }
+                if self.suspect_until.is_some_and(|until| now < until) && cx.out.is_joined() {
+                    return self.fail("disconnected after it or we joined again", true, cx, now);
+                }
+                if self.phase == PeerPhase::Connected {
+                    self.phase = PeerPhase::Interrupted;
+                }
+                let limit = cx.recovery.suspicion + cx.recovery.restart;
+                self.interrupted_until = Some(now + limit.max(Duration::from_millis(1)));
+            }
+            ConnectionState::Failed => {
+                return self.fail("the connection failed", false, cx, now);
+            }
+            ConnectionState::Closed => {
+                return self.fail("the connection was closed under us", false, cx, now);
+            }
+        }
+        Fate::Stays
+    }
+
+    pub(super) fn enter_connected(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection {
+            connection.establish_until = None;
+        }
+        self.interrupted_until = None;
+        self.offer_at = None;
+        self.phase = PeerPhase::Connected;
+        if self.attempt > 0 {
+            cx.out.publish(RoomEvent::Reconnected {
+                peer: self.id.clone(),
+                attempts: self.attempt,
+            });
+            self.attempt = 0;
+        }
+        if !self.announced {
+            self.announced = true;
+            cx.out.notify_about(&self.id, Level::Info, "connected");
+            cx.out.publish(RoomEvent::PeerConnected {
+                peer: self.id.clone(),
+            });
+        }
+    }
+
+    pub(super) fn set_state(
+        &mut self,
+        state: ConnectionState,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) {
+        if state == self.state {
+            return;
+        }
+        self.previous = self.state;
+        self.state = state;
+        self.since = now;
+        cx.out.publish(RoomEvent::ConnectionStateChanged {
+            peer: self.id.clone(),
+            state,
+            previous: self.previous,
+        });
+    }
+
+    pub(super) fn set_ice(&mut self, state: IceConnectionState, cx: &mut Context<'_>) {
+        if state == self.ice {
+            return;
+        }
+        cx.out.publish(RoomEvent::IceConnectionStateChanged {
+            peer: self.id.clone(),
+            state,
+            previous: self.ice,
+        });
+        self.ice = state;
+    }
+}

@@ -1,0 +1,162 @@
+//! Offers and answers of one session (RFC 8829), in the steps that the room orders.
+
+use rtc::peer_connection::configuration::RTCOfferOptions;
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use webrtc::peer_connection::{RTCSdpType, RTCSessionDescription};
+
+use super::error::Error;
+use super::sdp::{Outline, marked};
+use super::session::Session;
+use crate::room::{NegotiationId, PeerEvent, Sdp};
+
+/// Our offer that waits for its answer.
+pub(super) struct PendingOffer {
+    outline: Outline,
+    /// What [`Session::description`] and the current negotiation were before.
+    before: (Option<Outline>, NegotiationId),
+}
+
+impl Session {
+    pub(super) async fn create_offer(
+        &mut self,
+        negotiation: NegotiationId,
+        ice_restart: bool,
+    ) -> Result<PeerEvent, Error> {
+        let before = (
+            self.description.clone(),
+            self.observations.negotiation.current(),
+        );
+        // Gathering starts inside of `set_local_description`.
+        self.observations.negotiation.set(negotiation);
+        let made = self.make_offer(ice_restart).await;
+        let (text, outline) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                self.observations.negotiation.set(before.1);
+                return Err(error);
+            }
+        };
+        self.description = Some(outline.clone());
+        self.offer = Some(PendingOffer { outline, before });
+        Ok(PeerEvent::OfferCreated {
+            negotiation,
+            sdp: Sdp::new(&marked(&text)),
+        })
+    }
+
+    async fn make_offer(&self, ice_restart: bool) -> Result<(String, Outline), Error> {
+        let connection = &self.connection.inner;
+        let offer = connection
+            .create_offer(Some(RTCOfferOptions { ice_restart }))
+            .await?;
+        let text = offer.sdp.clone();
+        let outline = Outline::parse(&text).map_err(Error::Description)?;
+        connection.set_local_description(offer).await?;
+        Ok((text, outline))
+    }
+
+    pub(super) async fn accept_offer(
+        &mut self,
+        negotiation: NegotiationId,
+        sdp: &Sdp,
+    ) -> Result<PeerEvent, Error> {
+        if self.offer.is_some() {
+            return Err(Error::State("our own offer is pending; roll it back first"));
+        }
+        let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
+        let offer = RTCSessionDescription::offer(sdp.as_str().to_owned())?;
+        let answered = self.answer(negotiation, offer, &remote).await;
+        self.broken = answered.is_err();
+        let (text, outline) = answered?;
+        self.description = Some(outline);
+        self.read_payload_types().await;
+        Ok(PeerEvent::AnswerCreated {
+            negotiation,
+            sdp: Sdp::new(&marked(&text)),
+        })
+    }
+
+    async fn answer(
+        &self,
+        negotiation: NegotiationId,
+        offer: RTCSessionDescription,
+        remote: &Outline,
+    ) -> Result<(String, Outline), Error> {
+        let connection = &self.connection.inner;
+        connection.set_remote_description(offer).await?;
+        // From here on a candidate belongs to this negotiation: it is in the answer or follows it.
+        self.observations.negotiation.set(negotiation);
+        let answer = connection.create_answer(None).await?;
+        let text = answer.sdp.clone();
+        let outline = Outline::parse(&text).map_err(Error::Description)?;
+        if !remote.is_answered_by(&outline) {
+            return Err(Error::Description(
+                "its media sections cannot all be answered".to_owned(),
+            ));
+        }
+        connection.set_local_description(answer).await?;
+        Ok((text, outline))
+    }
+
+    pub(super) async fn accept_answer(
+        &mut self,
+        negotiation: NegotiationId,
+        sdp: &Sdp,
+    ) -> Result<PeerEvent, Error> {
+        let Some(pending) = &self.offer else {
+            return Err(Error::State("no offer of ours is pending"));
+        };
+        let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
+        if !pending.outline.is_answered_by(&remote) {
+            return Err(Error::Description(
+                "its media sections are not those of our offer".to_owned(),
+            ));
+        }
+        let answer = RTCSessionDescription::answer(sdp.as_str().to_owned())?;
+        let applied = self.connection.inner.set_remote_description(answer).await;
+        self.broken = applied.is_err();
+        applied?;
+        self.offer = None;
+        self.read_payload_types().await;
+        Ok(PeerEvent::AnswerApplied { negotiation })
+    }
+
+    pub(super) async fn roll_back(
+        &mut self,
+        negotiation: NegotiationId,
+    ) -> Result<PeerEvent, Error> {
+        if self.offer.is_none() {
+            return Err(Error::State("no offer of ours is pending"));
+        }
+        let connection = &self.connection.inner;
+        connection.set_local_description(rollback()).await?;
+        if let Some(pending) = self.offer.take() {
+            let (description, current) = pending.before;
+            self.description = description;
+            self.observations.negotiation.set(current);
+        }
+        Ok(PeerEvent::RolledBack { negotiation })
+    }
+
+    /// The numbers in the description are the peer's choice as often as ours; a packet with another one is
+    /// dropped without an error.
+    async fn read_payload_types(&self) {
+        let (audio, video) = &self.payload_types;
+        for (kind, sending, payload_type) in [
+            (RtpCodecKind::Audio, &self.connection.audio, audio),
+            (RtpCodecKind::Video, &self.connection.video, video),
+        ] {
+            let negotiated = sending.payload_type().await;
+            if negotiated.is_none() {
+                log::warn!(peer = self.reporter.peer.as_str(); "the peer takes no {kind} of ours");
+            }
+            payload_type.set(negotiated);
+        }
+    }
+}
+
+fn rollback() -> RTCSessionDescription {
+    let mut rollback = RTCSessionDescription::default();
+    rollback.sdp_type = RTCSdpType::Rollback;
+    rollback
+}

@@ -1,0 +1,139 @@
+//! The first state, and readiness.
+
+use huddled::room::*;
+
+use super::super::bench::*;
+use super::mic_light;
+
+#[test]
+fn the_first_start_is_open_and_the_state_is_on_the_disk_before_anything_opens() {
+    let mut bench = Bench::new(settings());
+    bench.answers = false;
+    bench.tell(Event::Started {
+        persisted: Persisted::Absent,
+    });
+    let effects = bench.take();
+    assert!(effects.iter().any(|e| matches!(
+        e,
+        Effect::PersistState { state, sync: true } if !state.muted && !state.camera_off
+    )));
+    assert!(
+        !effects
+            .iter()
+            .any(|e| matches!(e, Effect::SetMicrophone { .. } | Effect::SetCamera { .. }))
+    );
+    let state = PersistedState {
+        muted: false,
+        camera_off: false,
+        place: settings().place,
+    };
+    bench.tell(Event::StatePersisted { state, error: None });
+    let effects = bench.take();
+    assert!(effects.contains(&Effect::SetMicrophone { muted: false }));
+    assert!(effects.contains(&Effect::SetCamera { off: false }));
+    assert_eq!(mic_light(&bench).color, Color::Red, "not confirmed yet");
+    bench.tell(Event::MicrophoneConfirmed { muted: false });
+    assert_eq!(mic_light(&bench).color, Color::Green);
+    assert!(!bench.take().contains(&Effect::ReportReady));
+    bench.tell(Event::CameraConfirmed { off: false });
+    assert!(bench.take().contains(&Effect::ReportReady));
+}
+
+#[test]
+fn unreadable_state_another_place_and_a_muted_first_start_all_begin_closed() {
+    let elsewhere = PersistedState {
+        muted: false,
+        camera_off: false,
+        place: "https://elsewhere.example/m".into(),
+    };
+    let muted_first = RoomSettings {
+        first_start: FirstStart::Muted,
+        ..settings()
+    };
+    for (settings, persisted) in [
+        (settings(), Persisted::Unreadable),
+        (settings(), Persisted::Known(elsewhere)),
+        (muted_first, Persisted::Absent),
+    ] {
+        let mut bench = Bench::new(settings);
+        bench.tell(Event::Started {
+            persisted: persisted.clone(),
+        });
+        let effects = bench.take();
+        assert!(
+            effects.contains(&Effect::SetMicrophone { muted: true }),
+            "{persisted:?}"
+        );
+        assert!(effects.contains(&Effect::SetCamera { off: true }));
+        assert!(!effects.contains(&Effect::SetMicrophone { muted: false }));
+        assert!(effects.iter().any(|e| matches!(
+            e,
+            Effect::PersistState { state, .. } if state.muted && state.camera_off
+        )));
+        assert_eq!(bench.room.snapshot().microphone_confirmed, Some(true));
+    }
+}
+
+#[test]
+fn persisted_state_is_taken_up_and_not_written_again() {
+    let mut bench = Bench::new(settings());
+    bench.tell(Event::Started {
+        persisted: Persisted::Known(PersistedState {
+            muted: true,
+            camera_off: false,
+            place: settings().place,
+        }),
+    });
+    let effects = bench.take();
+    assert!(effects.contains(&Effect::SetMicrophone { muted: true }));
+    assert!(effects.contains(&Effect::SetCamera { off: false }));
+    assert!(
+        !effects
+            .iter()
+            .any(|e| matches!(e, Effect::PersistState { .. }))
+    );
+}
+
+#[test]
+fn readiness_never_waits_for_the_network_nor_for_ever_for_a_pipeline() {
+    let mut bench = Bench::new(settings());
+    bench.answers = false;
+    bench.tell(Event::Started {
+        persisted: open_state(),
+    });
+    bench.take();
+    bench.pass(2_900);
+    assert!(!bench.take().contains(&Effect::ReportReady));
+    bench.pass(200);
+    let ready = |effects: &[Effect]| {
+        effects
+            .iter()
+            .filter(|e| **e == Effect::ReportReady)
+            .count()
+    };
+    assert_eq!(ready(&bench.take()), 1);
+    bench.tell(Event::MicrophoneConfirmed { muted: false });
+    bench.tell(Event::CameraConfirmed { off: false });
+    assert_eq!(ready(&bench.take()), 0, "once");
+}
+
+#[test]
+fn without_a_meeting_it_runs_unconfigured_and_opens_nothing() {
+    let mut bench = Bench::new(RoomSettings {
+        identity: None,
+        ..settings()
+    });
+    bench.tell(Event::Started {
+        persisted: open_state(),
+    });
+    let effects = bench.take();
+    assert!(
+        !effects
+            .iter()
+            .any(|e| matches!(e, Effect::OpenSignaling { .. }))
+    );
+    assert!(effects.contains(&Effect::ReportReady));
+    let snapshot = bench.room.snapshot();
+    assert_eq!(snapshot.signaling, SignalingState::Unconfigured);
+    assert_eq!(snapshot.led_status.shape, Shape::SlowPulse);
+}

@@ -1,0 +1,326 @@
+//! The shells of a box, and the ends of peer connections. Strict: an order that a real connection would refuse fails the test.
+
+use huddled::room::*;
+
+use super::{Delivery, End, Program, Signaling, World, millis, read_sdp, write_sdp};
+
+impl World {
+    // ---- the shells of a box
+
+    pub(super) fn obey(&mut self, index: usize, effect: Effect) {
+        match effect {
+            Effect::OpenSignaling { session } => {
+                assert!(
+                    self.members[index].socket.is_none(),
+                    "one connection at a time"
+                );
+                self.members[index].session = session;
+                self.later(millis(50), Delivery::OpenDone(index, session));
+            }
+            Effect::Send { session, message } => {
+                assert_eq!(session, self.members[index].session);
+                self.note(|| format!("{index} ~> {message:?}"));
+                if let Some(socket) = self.members[index].socket {
+                    self.later(millis(5), Delivery::AtServer(index, socket, message));
+                }
+            }
+            Effect::CloseSignaling { session, .. } => {
+                assert_eq!(session, self.members[index].session);
+                self.queue
+                    .retain(|_, d| !matches!(d, Delivery::OpenDone(m, _) if *m == index));
+                self.drop_socket(index);
+            }
+            Effect::Peer {
+                peer,
+                generation,
+                order,
+            } => {
+                self.note(|| format!("{index} -> {peer} {generation:?} {order:?}"));
+                self.obey_peer(index, &peer, generation, order);
+            }
+            Effect::SetMicrophone { muted } => {
+                let member = &mut self.members[index];
+                if muted {
+                    member.may_open = false;
+                } else {
+                    assert!(member.may_open, "only a press in the room opens");
+                    assert!(!member.disk_muted, "open is on the disk before it opens");
+                }
+                self.later(
+                    millis(20),
+                    Delivery::Fact(index, Event::MicrophoneConfirmed { muted }),
+                );
+            }
+            Effect::SetCamera { off } => {
+                self.later(
+                    millis(30),
+                    Delivery::Fact(index, Event::CameraConfirmed { off }),
+                );
+            }
+            Effect::PersistState { state, sync } => {
+                let member = &mut self.members[index];
+                assert!(state.muted || sync || !member.disk_muted, "open is synced");
+                member.disk_muted = state.muted;
+                let after = 5 + self.dice.roll(200);
+                // The disk answers in order.
+                self.members[index].disk_free =
+                    self.members[index].disk_free.max(self.now + millis(after));
+                let after = self.members[index].disk_free.since(self.now);
+                self.later(
+                    after,
+                    Delivery::Fact(index, Event::StatePersisted { state, error: None }),
+                );
+            }
+            Effect::Exit => self.members[index].exited = true,
+            Effect::Notify(_)
+            | Effect::OrderKeyframe
+            | Effect::SetLed { .. }
+            | Effect::Publish(_)
+            | Effect::Reply { .. }
+            | Effect::ReportReady
+            | Effect::ReportStatus(_)
+            | Effect::FeedWatchdog => {}
+        }
+    }
+
+    pub(super) fn report(&mut self, end: usize, after: u64, event: PeerEvent) {
+        let End {
+            member,
+            ref remote,
+            generation,
+            ..
+        } = self.ends[end];
+        let event = Event::Peer {
+            peer: remote.clone(),
+            generation,
+            event,
+        };
+        self.later(millis(after), Delivery::Fact(member, event));
+    }
+
+    pub(super) fn new_end(
+        &mut self,
+        member: usize,
+        remote: &PeerId,
+        generation: Generation,
+    ) -> usize {
+        self.ends.push(End {
+            member,
+            remote: remote.clone(),
+            generation,
+            signaling: Signaling::Stable,
+            local: None,
+            remote_end: None,
+            remote_description: None,
+            state: ConnectionState::New,
+            changed: self.now,
+            closed: false,
+        });
+        self.ends.len() - 1
+    }
+
+    pub(super) fn describe(&mut self, end: usize) -> (u64, Sdp) {
+        self.last_description += 1;
+        let from_box = matches!(self.members[self.ends[end].member].program, Program::Box(_));
+        (
+            self.last_description,
+            write_sdp(end, self.last_description, from_box),
+        )
+    }
+
+    pub(super) fn apply_remote(&mut self, end: usize, sdp: &Sdp) -> bool {
+        let Some((remote_end, description)) = read_sdp(sdp) else {
+            return false;
+        };
+        self.ends[end].remote_end = Some(remote_end);
+        self.ends[end].remote_description = Some(description);
+        true
+    }
+
+    pub(super) fn obey_peer(
+        &mut self,
+        index: usize,
+        peer: &PeerId,
+        generation: Generation,
+        order: PeerOrder,
+    ) {
+        if order == PeerOrder::Open {
+            let end = self.new_end(index, peer, generation);
+            let before = self.members[index].generations.insert(generation, end);
+            assert!(before.is_none(), "a generation is opened once");
+            return;
+        }
+        let end = *self.members[index]
+            .generations
+            .get(&generation)
+            .expect("orders name opened generations");
+        assert!(!self.ends[end].closed, "orders name open generations");
+        match order {
+            PeerOrder::Open => {}
+            PeerOrder::CreateOffer { negotiation, .. } => {
+                assert_eq!(self.ends[end].signaling, Signaling::Stable);
+                let (description, sdp) = self.describe(end);
+                self.ends[end].signaling = Signaling::HaveLocalOffer(negotiation, description);
+                self.report(end, 8, PeerEvent::OfferCreated { negotiation, sdp });
+                self.gather(end, negotiation);
+            }
+            PeerOrder::AcceptOffer { negotiation, sdp } => {
+                assert_eq!(
+                    self.ends[end].signaling,
+                    Signaling::Stable,
+                    "an offer is applied in stable only"
+                );
+                if !self.apply_remote(end, &sdp) {
+                    let message = "applying an offer: not understood".to_owned();
+                    let event = PeerEvent::NegotiationFailed {
+                        negotiation,
+                        message,
+                    };
+                    self.report(end, 3, event);
+                    return;
+                }
+                let (description, sdp) = self.describe(end);
+                self.ends[end].local = Some(description);
+                self.report(end, 12, PeerEvent::AnswerCreated { negotiation, sdp });
+                self.gather(end, negotiation);
+                self.look_later(end);
+            }
+            PeerOrder::AcceptAnswer { negotiation, sdp } => {
+                let Signaling::HaveLocalOffer(offered, description) = self.ends[end].signaling
+                else {
+                    panic!("an answer is applied to an offer only");
+                };
+                assert_eq!(offered, negotiation);
+                if !self.apply_remote(end, &sdp) {
+                    let message = "applying an answer: not understood".to_owned();
+                    let event = PeerEvent::NegotiationFailed {
+                        negotiation,
+                        message,
+                    };
+                    self.report(end, 3, event);
+                    return;
+                }
+                self.ends[end].signaling = Signaling::Stable;
+                self.ends[end].local = Some(description);
+                self.report(end, 5, PeerEvent::AnswerApplied { negotiation });
+                self.look_later(end);
+            }
+            PeerOrder::Rollback { negotiation } => {
+                assert!(
+                    matches!(self.ends[end].signaling, Signaling::HaveLocalOffer(n, _) if n == negotiation)
+                );
+                self.ends[end].signaling = Signaling::Stable;
+                self.report(end, 2, PeerEvent::RolledBack { negotiation });
+            }
+            PeerOrder::AddCandidate(_) => assert!(
+                self.ends[end].remote_description.is_some(),
+                "a candidate needs a remote description"
+            ),
+            PeerOrder::RequestKeyframe => {}
+            PeerOrder::Close => {
+                self.ends[end].closed = true;
+                self.report(end, 10, PeerEvent::Closed);
+                self.look_at_peers_of(end);
+            }
+        }
+    }
+
+    pub(super) fn gather(&mut self, end: usize, negotiation: NegotiationId) {
+        for (after, number) in [(2, 1), (30, 2)] {
+            let candidate = IceCandidate {
+                candidate: format!("candidate:{end} 1 udp {number} 10.0.0.{end} 9 typ host"),
+                sdp_mid: Some("0".into()),
+                sdp_m_line_index: Some(0),
+                username_fragment: None,
+            };
+            let event = PeerEvent::LocalCandidate {
+                negotiation,
+                candidate,
+            };
+            self.report(end, after, event);
+        }
+    }
+
+    // ---- connections
+
+    pub(super) fn look_later(&mut self, end: usize) {
+        self.later(millis(80), Delivery::Look(end));
+        if let Some(remote) = self.ends[end].remote_end {
+            self.later(millis(80), Delivery::Look(remote));
+        }
+    }
+
+    pub(super) fn look_at_peers_of(&mut self, end: usize) {
+        for other in 0..self.ends.len() {
+            if self.ends[other].remote_end == Some(end) {
+                self.later(millis(2_300), Delivery::Look(other));
+                self.later(millis(10_400), Delivery::Look(other));
+            }
+        }
+    }
+
+    /// Cuts or heals the path between two members.
+    pub(in super::super) fn set_path(&mut self, a: usize, b: usize, up: bool) {
+        let pair = (a.min(b), a.max(b));
+        if up {
+            self.cut.remove(&pair);
+        } else {
+            self.cut.insert(pair);
+        }
+        for end in 0..self.ends.len() {
+            if !self.ends[end].closed {
+                for after in [100, 2_300, 10_400] {
+                    self.later(millis(after), Delivery::Look(end));
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_linked(&self, end: usize) -> bool {
+        let near = &self.ends[end];
+        let Some(far) = near.remote_end.and_then(|far| self.ends.get(far)) else {
+            return false;
+        };
+        let pair = (near.member.min(far.member), near.member.max(far.member));
+        // A repeated answer or a renegotiation keeps fingerprint and ICE credentials, so ends count and not descriptions.
+        !near.closed
+            && !far.closed
+            && far.remote_end == Some(end)
+            && near.local.is_some()
+            && far.local.is_some()
+            && !self.cut.contains(&pair)
+    }
+
+    pub(super) fn look(&mut self, end: usize) {
+        if end >= self.ends.len() || self.ends[end].closed {
+            return;
+        }
+        let linked = self.is_linked(end);
+        let lost_for = self.now.since(self.ends[end].changed);
+        let state = self.ends[end].state;
+        let next = match (state, linked) {
+            (ConnectionState::Failed, _) | (ConnectionState::Closed, _) => state,
+            (_, true) => ConnectionState::Connected,
+            (ConnectionState::Connected, false) => ConnectionState::Disconnected,
+            (ConnectionState::Disconnected, false) if lost_for >= millis(8_000) => {
+                ConnectionState::Failed
+            }
+            (ConnectionState::New, false) if self.ends[end].remote_end.is_some() => {
+                ConnectionState::Connecting
+            }
+            (_, false) => state,
+        };
+        if next == ConnectionState::Disconnected && state != next {
+            self.later(millis(8_000), Delivery::Look(end));
+        }
+        if next != state {
+            self.ends[end].state = next;
+            self.ends[end].changed = self.now;
+            let member = self.ends[end].member;
+            match self.members[member].program {
+                Program::Box(_) => self.report(end, 0, PeerEvent::ConnectionState(next)),
+                Program::Browser(_) => self.browser_state(member, end, next),
+            }
+        }
+    }
+}
