@@ -1,0 +1,185 @@
+// Scenarios: each gets a meeting of its own on a gateway, and starts boxes and browser members in it. An ERROR
+// line in a box's log fails it; a failure leaves screenshots, logs and states in output/.
+
+import { randomUUID } from 'node:crypto';
+import { appendFileSync, mkdirSync } from 'node:fs';
+import { appendFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Box } from './box.mjs';
+import { MemberPage, launchChromium } from './chromium.mjs';
+import { startGateway } from './gateway.mjs';
+
+/** Where failures leave what there is to see. */
+export const OUTPUT = join(fileURLToPath(new URL('.', import.meta.url)), 'output');
+const SCENARIO_LIMIT = 120_000;
+
+/** A figure beyond what is demanded: worth one more try on a busy machine. */
+class FigureMissed extends Error {}
+
+/**
+ * A group of scenarios around one gateway and one browser.
+ * @param {string} name
+ * @param {(scenario: (title: string, body: (lab: Lab) => Promise<void>, options?: {timed?: boolean, slow?: boolean, skip?: string | false, limit?: number}) => void) => void} define
+ *   `timed`: a missed figure is tried once more; `slow`: not of the quick set
+ * @param {object} gatewayOptions
+ */
+export function suite(name, define, gatewayOptions = {}) {
+  describe(name, () => {
+    const world = { name };
+    before(async () => {
+      if (defined === 0) return;
+      world.gateway = await startGateway({ openMeeting: true, ...gatewayOptions });
+      world.browser = await launchChromium();
+    });
+    after(async () => {
+      await world.browser?.close();
+      await world.gateway?.close();
+    });
+    let defined = 0;
+    define((title, body, { timed = false, slow = false, skip = false, limit = SCENARIO_LIMIT } = {}) => {
+      const set = process.env.HUDDLED_BROWSER_SET;
+      if (set && slow !== (set === 'slow')) return;
+      defined += 1;
+      it(title, { timeout: limit * (timed ? 2 : 1), skip }, () => runScenario(world, title, body, timed));
+    });
+  });
+}
+
+async function runScenario(world, title, body, timed) {
+  for (let attempt = 1; ; attempt += 1) {
+    const lab = new Lab(world, title);
+    let failure = null;
+    try {
+      await lab.prepare();
+      await body(lab);
+    } catch (error) {
+      failure = error;
+    }
+    if (failure) await lab.keep(failure);
+    try {
+      await lab.clear();
+    } catch (error) {
+      failure ??= error;
+      await lab.keep(error);
+    }
+    if (!failure) return;
+    if (!(timed && attempt === 1 && failure instanceof FigureMissed)) throw failure;
+    console.log(`REPEAT ${title}: ${failure.message}`);
+  }
+}
+
+/** One scenario's meeting and those in it. */
+export class Lab {
+  constructor(world, title) {
+    this.world = world;
+    this.title = title;
+    this.gateway = world.gateway;
+    this.browser = world.browser;
+    this.meeting = randomUUID();
+    this.boxes = [];
+    this.members = [];
+  }
+
+  async prepare() {
+    this.directory = await mkdtemp(join(tmpdir(), 'huddled-'));
+  }
+
+  /** A new user id that begins with these hexadecimal digits: ids compare as strings, which decides who offers. */
+  id(prefix) {
+    return prefix + randomUUID().slice(prefix.length);
+  }
+
+  /**
+   * Starts a box. `id` is the beginning of its user id.
+   * @param {{id?: string, name?: string} & object} options see Box
+   */
+  async box({ id = '8', ...options } = {}) {
+    const box = this.prepareBox({ id, ...options });
+    return box.start();
+  }
+
+  /** A box that is not started yet. */
+  prepareBox({ id = '8', ...options } = {}) {
+    const box = new Box({
+      directory: join(this.directory, `box${this.boxes.length}`),
+      url: this.gateway.url,
+      meeting: this.meeting,
+      user: this.id(id),
+      ...options,
+    });
+    this.boxes.push(box);
+    return box;
+  }
+
+  /**
+   * Opens a page as a member.
+   * @param {'v1' | 'v2' | 'good'} manner
+   * @param {{id?: string, role?: 'host' | 'participant'} & Record<string, string | number>} options the page's options
+   */
+  async member(manner, { id = 'f', role = 'participant', ...query } = {}) {
+    const user = this.id(id);
+    this.gateway.admit({ meeting: this.meeting, user, role, online: false });
+    const member = await MemberPage.open(this.browser, {
+      manner,
+      origin: this.gateway.url,
+      user,
+      meeting: this.meeting,
+      query,
+    });
+    this.members.push(member);
+    return member;
+  }
+
+  /**
+   * Prints a figure; with `most`, demands it.
+   * @param {string} name
+   * @param {number} value
+   * @param {string} unit
+   * @param {{most?: number}} limits
+   */
+  figure(name, value, unit, { most } = {}) {
+    const line = `FIGURE ${name} ${Number(value.toFixed(1))} ${unit}`;
+    console.log(line);
+    mkdirSync(OUTPUT, { recursive: true });
+    appendFileSync(join(OUTPUT, 'figures.txt'), `${line}\n`);
+    if (most !== undefined && !(value <= most)) throw new FigureMissed(`${name} is ${value.toFixed(1)} ${unit}, at most ${most} is demanded`);
+  }
+
+  /** Writes down what there is to see. */
+  async keep(failure) {
+    const folder = join(OUTPUT, `${this.world.name} ${this.title}`.replace(/[^\w]+/g, '-').slice(0, 100));
+    await mkdir(folder, { recursive: true });
+    const write = (name, text) => writeFile(join(folder, name), text).catch(() => {});
+    await write('failure.txt', `${new Date().toISOString()}\n${failure.stack}\n`);
+    for (const [index, box] of this.boxes.entries()) await write(`box${index}.log`, `${box.user}\n${box.lines.join('\n')}\n`);
+    for (const [index, member] of this.members.entries()) {
+      const name = `member${index}-${member.options.manner}`;
+      await member.page.screenshot({ path: join(folder, `${name}.png`), timeout: 5000 }).catch(() => {});
+      const state = await member.page.evaluate(() => ({ state: window.member.read(), log: window.member.log })).catch((error) => ({ error: String(error), log: [] }));
+      await write(`${name}.json`, JSON.stringify(state.state ?? state.error, null, 1));
+      await write(`${name}.log`, [...member.console, ...state.log].join('\n'));
+    }
+    const events = this.gateway.received().filter(({ args, user }) => JSON.stringify(args).includes(this.meeting) || this.users.includes(user));
+    await write('gateway.log', events.map(({ at, user, event, dropped }) => `${new Date(at).toISOString()} ${user} ${event}${dropped ? ' (dropped)' : ''}`).join('\n'));
+    await appendFile(join(OUTPUT, 'failures.txt'), `${this.world.name}: ${this.title}: ${failure.message}\n`).catch(() => {});
+  }
+
+  get users() {
+    return [...this.boxes, ...this.members].map(({ user }) => user);
+  }
+
+  /** Ends everything; fails if a box complained or does not go. */
+  async clear() {
+    await Promise.allSettled(this.members.map((member) => member.close()));
+    const exits = await Promise.all(this.boxes.map((box) => box.stop()));
+    const errors = this.boxes.flatMap((box) => box.errors());
+    await rm(this.directory, { recursive: true, force: true });
+    this.gateway.forget();
+    if (errors.length > 0) throw new Error(`ERROR in a box's log:\n${errors.slice(0, 10).join('\n')}`);
+    const wrong = exits.find((exit) => exit.error || (exit.code !== null && exit.code !== undefined && exit.code !== 0) || (exit.signal && exit.signal !== 'SIGTERM'));
+    if (wrong) throw new Error(`a box ended with ${JSON.stringify(wrong)}`);
+  }
+}
