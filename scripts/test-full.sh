@@ -18,5 +18,11 @@ licences() {
   fi
 }
 
+browser() {
+  HUDDLED_BIN="$PWD/target/debug/huddled" HUDDLED_MUTANT_BIN="$PWD/target/mutant/huddled" \
+    node --test tests/browser/slow.mjs
+}
+
 step "documentation" make --no-print-directory doc
 step "licences, sources" licences
+step "slow browser scenarios" browser

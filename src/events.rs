@@ -1,5 +1,7 @@
 //! FLOOR 1: the one way by which shells tell the room facts.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use crate::room::Event;
@@ -10,6 +12,9 @@ pub const CAPACITY: usize = 8192;
 /// Places that facts from outside leave free, so that a flood from the network cannot push out a press, a
 /// confirmation or a signal.
 const RESERVED: usize = CAPACITY / 2;
+
+/// How often a sender that is held back looks for room.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// The shells' end of the queue to the driver. Cheap to clone; usable from any thread.
 #[derive(Clone, Debug)]
@@ -25,8 +30,10 @@ impl EventSender {
     /// Waits while the queue is half full. To be called before each fact whose number the network decides, which
     /// slows down whoever sends. Cancel safe.
     pub async fn wait_for_room(&self) {
-        // The places are given back at once; an error means that the driver is gone, as the process is ending.
-        drop(self.0.reserve_many(RESERVED + 1).await);
+        // Looks again and again: waiting for many places in tokio's queue would hold those already free.
+        while self.0.capacity() <= RESERVED && !self.0.is_closed() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Reports a fact; never blocks.

@@ -24,7 +24,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("media", 3),
     ("rtc", 4),
     ("app", 5),
-    ("main", 5),
+    ("main", 6),
     ("bin", 5),
 ];
 

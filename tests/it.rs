@@ -2,6 +2,7 @@
 
 mod config;
 mod control;
+mod daemon;
 mod floors;
 mod room;
 mod rtc;

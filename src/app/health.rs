@@ -32,6 +32,8 @@ pub(super) fn collect(shells: &Shells) -> Value {
             "encoded": video.encoded,
             "dropped": video.dropped,
             "keyframes": video.keyframes,
+            "black": video.black,
+            "failed": video.failed,
             "bytes": video.bytes,
             "lost": video.lost,
         },

@@ -62,6 +62,7 @@ pub fn run(options: RunOptions) -> Result<()> {
 
 async fn serve(options: RunOptions) -> Result<()> {
     let settings = Arc::new(options.settings);
+    warn_of_what_waits(&settings);
     let (events, event_receiver) = EventSender::channel();
     exit_when_a_standing_thread_panics();
 
@@ -180,6 +181,24 @@ async fn serve(options: RunOptions) -> Result<()> {
                 }
             },
         }
+    }
+}
+
+/// Says which settings are accepted and do nothing in this version: a silent one would be a lie.
+fn warn_of_what_waits(settings: &Settings) {
+    let defaults = Settings::default();
+    let waiting = [
+        (
+            "[screen] device",
+            settings.screen.device != defaults.screen.device,
+        ),
+        ("[display] device", settings.display != defaults.display),
+        ("[control] http", settings.control.http.is_some()),
+        ("[hub]", settings.hub != defaults.hub),
+        ("[remote]", settings.remote.is_some()),
+    ];
+    for (key, _) in waiting.iter().filter(|(_, set)| *set) {
+        log::warn!("{key} is understood but does nothing in this version yet");
     }
 }
 

@@ -206,9 +206,11 @@ impl Peer {
 
     // ---- our own signaling
 
-    /// A new session begins; the server has not named anybody yet.
+    /// A session ended, or a new one begins; the server has not named anybody yet. A server that goes away takes its members
+    /// offline one by one, so the first of them are told that the others left: nobody could take that back now.
     pub(super) fn on_session_begun(&mut self) {
         self.confirmed = false;
+        self.leaving_until = None;
     }
 
     /// We are in the meeting (again). What never connected was lost half-way and starts from nothing; what is connected is left

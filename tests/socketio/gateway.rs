@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// Longer than anything here takes, even on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
     http: reqwest::Client,
     scheme: &'static str,
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 impl Gateway {
     /// Starts `tests/browser/gateway.mjs` with these options and waits until it listens.
-    pub(super) fn start(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
         assert!(
             folder.join("node_modules/socket.io").is_dir(),
@@ -43,6 +43,8 @@ impl Gateway {
         Self {
             child,
             http: reqwest::Client::builder()
+                // The server may have closed a kept connection: restarts, idle time.
+                .pool_max_idle_per_host(0)
                 .no_proxy()
                 .danger_accept_invalid_certs(tls)
                 .build()
@@ -52,12 +54,12 @@ impl Gateway {
         }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// One of the gateway's test controls.
-    pub(super) async fn control(&self, name: &str, arguments: Value) -> Value {
+    pub(crate) async fn control(&self, name: &str, arguments: Value) -> Value {
         let response = self
             .http
             .post(format!("{}/__test/{name}", self.url()))
@@ -71,13 +73,13 @@ impl Gateway {
     }
 
     /// A token the gateway takes for this user.
-    pub(super) async fn token(&self, user: &str) -> String {
+    pub(crate) async fn token(&self, user: &str) -> String {
         let answer = self.control("giveToken", json!({"user": user})).await;
         answer["token"].as_str().unwrap().into()
     }
 
     /// Waits until a control's answer is as wished.
-    pub(super) async fn until(
+    pub(crate) async fn until(
         &self,
         name: &str,
         arguments: Value,
@@ -95,13 +97,13 @@ impl Gateway {
     }
 
     /// What this user sent: (event, payload) in order.
-    pub(super) async fn received(&self, user: &str) -> Vec<(String, Value)> {
+    pub(crate) async fn received(&self, user: &str) -> Vec<(String, Value)> {
         names(&self.control("received", json!({"user": user})).await)
     }
 }
 
 /// The events and payloads of a list of received events.
-pub(super) fn names(received: &Value) -> Vec<(String, Value)> {
+pub(crate) fn names(received: &Value) -> Vec<(String, Value)> {
     let all = received.as_array().unwrap();
     all.iter()
         .map(|each| {

@@ -6,7 +6,7 @@
     reason = "these are tests, their parts that carry no #[test] too"
 )]
 
-mod gateway;
+pub(crate) mod gateway;
 mod leaks;
 mod losses;
 mod meeting;

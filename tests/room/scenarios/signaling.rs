@@ -230,6 +230,30 @@ fn members_who_left_while_we_were_away_are_gone_after_the_return() {
 }
 
 #[test]
+fn a_server_that_announces_departures_as_it_goes_away_ends_no_live_connection() {
+    let mut bench = Bench::joined(&["z-1"]);
+    bench.connect("z-1");
+    bench.hear(ServerMessage::UserLeft { user: id("z-1") });
+    lose(&mut bench);
+    bench.take();
+    for _ in 0..60 {
+        bench.pass(1_000);
+        if bench.room.snapshot().signaling == SignalingState::Connecting {
+            lose(&mut bench);
+        }
+    }
+    assert!(bench.orders().is_empty());
+    while bench.room.snapshot().signaling != SignalingState::Connecting {
+        bench.pass(100);
+    }
+    bench.take();
+    bench.join(&["z-1"]);
+    bench.pass_with_server(20);
+    assert!(bench.orders().is_empty());
+    assert_eq!(bench.peer("z-1").phase, PeerPhase::Connected);
+}
+
+#[test]
 fn a_ghost_that_comes_back_at_once_costs_the_connection_and_not_a_loop() {
     let mut bench = Bench::joined(&[]);
     let first = bench.session;

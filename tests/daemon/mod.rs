@@ -1,0 +1,40 @@
+//! The real binary with simulated devices, as a service manager, a terminal and the other members of a meeting see it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "these are tests, their parts that carry no #[test] too"
+)]
+
+mod closing;
+mod leaks;
+mod meeting;
+mod process;
+mod recovery;
+mod secrets;
+mod service;
+mod starting;
+
+use std::time::{Duration, Instant};
+
+use process::{Daemon, Setup};
+
+/// Longer than anything here takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// Digital silence, dBFS.
+const SILENCE: f64 = -120.0;
+
+/// Looks again and again until there is something to see.
+fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match look() {
+            Ok(seen) => return seen,
+            Err(instead) => {
+                assert!(Instant::now() < deadline, "waited for: {what}; {instead}");
+            }
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}

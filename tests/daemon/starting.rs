@@ -1,0 +1,133 @@
+//! Command line, configuration and exit codes.
+
+use std::fs;
+use std::process::Output;
+
+use super::process::huddled;
+use super::*;
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn what_makes_no_sense_is_a_usage_error() {
+    for arguments in [
+        &[][..],
+        &["walk"],
+        &["run", "--loud"],
+        &["run", "--log-level", "chatty"],
+        &["config"],
+        &["config", "check"],
+    ] {
+        let output = huddled().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+    assert!(
+        huddled()
+            .arg("--version")
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+}
+
+#[test]
+fn an_invalid_file_ends_with_78_and_is_named_with_line_and_key() {
+    let setup = Setup::new("invalid");
+    let path = setup.path("broken.toml");
+    fs::write(&path, "[box]\nname = \"x\"\n[signaling]\nmetting = \"m\"\n").unwrap();
+    let file = path.display().to_string();
+    let place =
+        format!("{file}, line 4, signaling.metting: unknown key; did you mean \"meeting\"?");
+    for arguments in [
+        &["run", "--allow-sim", "--config", &file][..],
+        &["config", "check", &file],
+        &["config", "show", "--config", &file],
+    ] {
+        let output = huddled().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}");
+        let text = stderr(&output);
+        assert!(text.contains(&place), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+
+    let absent = setup.path("absent.toml").display().to_string();
+    let output = huddled()
+        .args(["run", "--config", &absent])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains(&format!("{absent}: cannot be read")));
+}
+
+#[test]
+fn simulated_devices_need_permission() {
+    let setup = Setup::new("forbidden");
+    setup.configure();
+    let output = huddled()
+        .args(["run", "--config"])
+        .arg(setup.path("config.toml"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    let text = stderr(&output);
+    assert!(text.contains("--allow-sim"), "{text}");
+    for key in ["camera", "microphone", "speaker", "panel"] {
+        assert!(text.contains(key), "{key}: {text}");
+    }
+}
+
+#[test]
+fn a_valid_file_is_checked_and_shown_and_what_is_shown_is_valid() {
+    let setup = Setup::member("shown", "https://meet.example.org", "m-1", "u-1");
+    setup.configure();
+    let path = setup.path("config.toml").display().to_string();
+    let example = format!("{}/config/huddled.example.toml", env!("CARGO_MANIFEST_DIR"));
+    let output = huddled()
+        .args(["config", "check", &path, &example])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{path}: valid\n{example}: valid\n")
+    );
+
+    let shown = huddled()
+        .args(["config", "show", "--config", &path])
+        .output()
+        .unwrap();
+    assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(text.contains("meeting = \"m-1\""), "{text}");
+    let again = setup.path("shown.toml");
+    fs::write(&again, &shown.stdout).unwrap();
+    let output = huddled()
+        .args(["config", "check"])
+        .arg(&again)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn a_second_box_leaves_the_first_ones_socket_alone() {
+    let mut first = Setup::new("first").start();
+    let mut second = Setup::new("second");
+    second.socket = first.setup.socket.clone();
+    second.expected_errors = vec!["another huddled"];
+    let (status, log) = second.fail();
+    assert_eq!(status.code(), Some(1));
+    let socket = first.setup.socket.to_str().unwrap();
+    let said = log
+        .lines()
+        .find(|line| line.contains("ERROR") && line.contains(socket));
+    assert!(
+        said.is_some_and(|line| line.contains("another huddled")),
+        "{log}"
+    );
+    first.let_pass(5);
+}
