@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use serde_json::json;
 
 use super::meeting::{USERS, member};
+use super::secrets::with_login;
 use super::*;
 use crate::socketio::gateway::Gateway;
 
@@ -173,4 +174,23 @@ async fn a_server_that_freezes_does_not_hold_up_the_end_of_a_meeting() {
         assert!(!daemon.log().contains("did not close within"));
         assert!(!daemon.log().contains("stopping took longer"));
     }
+}
+
+#[tokio::test]
+async fn a_rest_interface_that_hangs_does_not_hold_up_the_end() {
+    let gateway = Gateway::start(&[]);
+    let mut daemon = with_login(&gateway, "correct horse").spawn();
+    daemon.until("the meeting", |snapshot| {
+        snapshot["signaling"]["state"] == "joined"
+    });
+    gateway
+        .control("setOptions", json!({"restDelay": 60_000}))
+        .await;
+    assert_clean_end(&mut daemon, libc::SIGTERM);
+    // The other way out was taken.
+    gateway
+        .until("received", json!({"event": "meeting:leave"}), |list| {
+            list.as_array().is_some_and(|list| list.len() == 1)
+        })
+        .await;
 }
