@@ -147,6 +147,24 @@ fn what_was_closed_stays_closed_over_a_power_cut() {
 }
 
 #[test]
+fn a_mute_right_before_the_end_is_remembered() {
+    let mut daemon = Setup::new("last-second").start();
+    for _ in 0..3 {
+        daemon.until_closed(false, false);
+        daemon.tell("mute", json!({}));
+        assert_eq!(daemon.stop(libc::SIGTERM).0.code(), Some(0));
+        assert!(
+            daemon.state().contains("muted = true"),
+            "{}",
+            daemon.state()
+        );
+        daemon.spawn_again();
+        daemon.until_closed(true, false);
+        daemon.press("mic");
+    }
+}
+
+#[test]
 fn an_unreadable_state_file_closes_both() {
     let mut daemon = Setup::new("unreadable").start();
     daemon.until_closed(false, false);

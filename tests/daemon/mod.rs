@@ -22,6 +22,8 @@ use process::{Daemon, Setup};
 
 /// Longer than anything here takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(45);
+/// How long the end may take. On two cores that were eight times overcommitted it took 0.5 s at most.
+const STOP: Duration = Duration::from_secs(2);
 /// Digital silence, dBFS.
 const SILENCE: f64 = -120.0;
 

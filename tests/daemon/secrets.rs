@@ -10,7 +10,8 @@ use crate::socketio::gateway::Gateway;
 const ACCOUNT: &str = "00000000-0000-4000-8000-000000000001";
 const MEETING: &str = "5d1f6c1e-8a70-4c3c-9f0e-1b7a51a00001";
 
-fn with_login(gateway: &Gateway, password: &str) -> Setup {
+/// A box that logs in with the account the gateway knows, and this password.
+pub(super) fn with_login(gateway: &Gateway, password: &str) -> Setup {
     let mut setup = Setup::member("Secretive", &gateway.url(), MEETING, ACCOUNT);
     setup.log_level = "trace";
     setup

@@ -2,12 +2,13 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
 
+use serde_json::json;
+
+use super::meeting::{USERS, member};
+use super::secrets::with_login;
 use super::*;
-
-/// The limit of the issue is 2 s, which holds with room to spare; a busy machine is forgiven more.
-const STOP: Duration = Duration::from_secs(5);
+use crate::socketio::gateway::Gateway;
 
 /// The service manager's end of sd_notify(3).
 struct Notifications {
@@ -89,6 +90,8 @@ fn an_unconfigured_box_is_ready_feeds_the_watchdog_and_goes_on_sigterm() {
     assert_eq!(daemon.status()["signaling"]["state"], "unconfigured");
     assert_clean_end(&mut daemon, libc::SIGTERM);
     manager.until("STOPPING=1");
+    let ready = manager.heard.iter().filter(|line| *line == "READY=1");
+    assert_eq!(ready.count(), 1);
 }
 
 #[test]
@@ -153,4 +156,41 @@ fn a_hangup_reads_the_file_again_and_a_broken_one_changes_nothing() {
 
     daemon.let_pass(20);
     assert_clean_end(&mut daemon, libc::SIGTERM);
+}
+
+#[tokio::test]
+async fn a_server_that_freezes_does_not_hold_up_the_end_of_a_meeting() {
+    let gateway = Gateway::start(&["--open-meeting"]);
+    let mut one = member(&gateway, 0).spawn();
+    let mut two = member(&gateway, 1).spawn();
+    one.until_connected(&[USERS[1]]);
+    two.until_connected(&[USERS[0]]);
+    gateway.control("freeze", json!({})).await;
+    // Whoever presses twice means it no less.
+    one.signal(libc::SIGTERM);
+    assert_clean_end(&mut one, libc::SIGTERM);
+    assert_clean_end(&mut two, libc::SIGINT);
+    for daemon in [one, two] {
+        assert!(!daemon.log().contains("did not close within"));
+        assert!(!daemon.log().contains("stopping took longer"));
+    }
+}
+
+#[tokio::test]
+async fn a_rest_interface_that_hangs_does_not_hold_up_the_end() {
+    let gateway = Gateway::start(&[]);
+    let mut daemon = with_login(&gateway, "correct horse").spawn();
+    daemon.until("the meeting", |snapshot| {
+        snapshot["signaling"]["state"] == "joined"
+    });
+    gateway
+        .control("setOptions", json!({"restDelay": 60_000}))
+        .await;
+    assert_clean_end(&mut daemon, libc::SIGTERM);
+    // The other way out was taken.
+    gateway
+        .until("received", json!({"event": "meeting:leave"}), |list| {
+            list.as_array().is_some_and(|list| list.len() == 1)
+        })
+        .await;
 }

@@ -131,3 +131,22 @@ fn a_second_box_leaves_the_first_ones_socket_alone() {
     );
     first.let_pass(5);
 }
+
+#[test]
+fn folders_that_cannot_be_used_are_named() {
+    let mut setup = Setup::new("no-folder");
+    setup.socket = setup.path("absent/control.sock");
+    setup.expected_errors = vec!["absent/control.sock"];
+    let (status, log) = setup.fail();
+    assert_eq!(status.code(), Some(1));
+    assert!(log.contains("ERROR"), "{log}");
+
+    let mut setup = Setup::new("no-state");
+    fs::write(setup.path("state"), "a file").unwrap();
+    setup.expected_errors = vec!["state"];
+    let state = setup.path("state").display().to_string();
+    let (status, log) = setup.fail();
+    assert_eq!(status.code(), Some(1));
+    let error = log.lines().find(|line| line.contains("ERROR")).unwrap();
+    assert!(error.contains(&state), "{error}");
+}
