@@ -30,7 +30,7 @@ use super::health;
 /// Progress of the standing loops is looked at this often where no watchdog is set.
 const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// Shutting the shells down takes at most this long after the driver has ended.
-const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
+const SHUTDOWN_LIMIT: Duration = Duration::from_millis(800);
 /// Events a slow watcher may fall behind before it is dropped.
 const WATCHER_BACKLOG: usize = 256;
 
