@@ -40,7 +40,7 @@ suite('camera', (scenario) => {
     assert.notEqual(remotes[box.user].picture.counter, counter);
     await member.untilPicture(box.user);
     await box.until('camera on confirmed', (status) => status.camera.confirmed === false);
-  }, { timed: true });
+  });
 
   scenario('one who joins while the camera is off sees the box as soon as it is on, and hears it before', async (lab) => {
     const box = await lab.box();
@@ -55,7 +55,7 @@ suite('camera', (scenario) => {
     await box.press('camera');
     const { remotes: seen } = await member.until('the box is seen', (state) => state.remotes[box.user].picture.newest, 3000);
     lab.figure('camera-on-first-picture-of-late-joiner', seen[box.user].picture.newest.shownAt - onAt, 'ms', { most: 1000 });
-  }, { timed: true });
+  });
 
   scenario('a browser without a camera is heard, and sees', async (lab) => {
     const box = await lab.box();

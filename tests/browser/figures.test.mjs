@@ -20,7 +20,7 @@ suite('figures', (scenario) => {
       const joinedAt = joinTime(lab, box);
       lab.figure(`box-joins-${manner}-first-picture-in-browser`, given - joinedAt, 'ms', { most: 2000 });
       lab.figure(`box-joins-${manner}-first-picture-in-box`, seen - joinedAt, 'ms', { most: 2000 });
-    }, { timed: true });
+    });
 
     scenario(`${manner} that joins late has a picture within 3 s`, async (lab) => {
       const box = await lab.box();
@@ -31,7 +31,7 @@ suite('figures', (scenario) => {
       const joinedAt = joinTime(lab, late);
       lab.figure(`late-${manner}-first-picture-in-browser`, given - joinedAt, 'ms', { most: 3000 });
       lab.figure(`late-${manner}-first-picture-in-box`, seen - joinedAt, 'ms', { most: 3000 });
-    }, { timed: true });
+    });
   }
 
   scenario('from mouth to ear at most 250 ms, picture and sound within 80 ms', async (lab) => {
@@ -52,7 +52,7 @@ suite('figures', (scenario) => {
     lab.figure('box-to-browser-mouth-to-ear', sound, 'ms', { most: 250 });
     lab.figure('browser-to-box-mouth-to-ear', heard, 'ms', { most: 250 });
     lab.figure('picture-and-sound-apart', Math.abs(picture - sound), 'ms', { most: 80 });
-  }, { timed: true });
+  });
 
   for (const browsers of [1, 3]) {
     scenario(`every captured frame is encoded once with ${browsers} peer${browsers > 1 ? 's' : ''}`, async (lab) => {

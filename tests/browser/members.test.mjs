@@ -141,5 +141,5 @@ suite('members', (scenario) => {
     assert.equal(left.length, 1);
     lab.figure('sigterm-to-leave', fromWall(left[0].at) - (at - took), 'ms', { most: 2000 });
     await member.until('the box is gone', ({ roster }) => !(box.user in roster));
-  }, { timed: true });
+  });
 });
