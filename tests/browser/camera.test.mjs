@@ -18,7 +18,15 @@ suite('camera', (scenario) => {
 
     const offAt = monotonic();
     await box.ask('camera', { off: true });
-    await member.until('the box is black', ({ remotes }) => remotes[box.user].picture.brightness <= BLACK, 3000);
+    await waitFor('the box is black', async () => (await member.read()).remotes[box.user].picture.brightness <= BLACK, {
+      within: 3000,
+      // Tells a black picture that never came from one that was decoded and not shown.
+      state: async () => {
+        const { framesDecoded, framesReceived, keyFramesDecoded } = await streamStats(member, box.user, 'in', 'video');
+        const { frames, brightness, newest } = (await member.read()).remotes[box.user].picture;
+        return { framesReceived, framesDecoded, keyFramesDecoded, shown: frames, brightness, newest };
+      },
+    });
     lab.figure('camera-off-black-within', monotonic() - offAt, 'ms');
     const { camera, leds } = await box.until('camera off confirmed', (status) => status.camera.confirmed === true);
     assert.equal(camera.off, true);
