@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn off_sends_one_black_keyframe_and_then_nothing_until_asked() {
+    async fn off_sends_a_black_keyframe_thrice_and_then_nothing_until_asked() {
         let mut rig = rig();
         rig.out.set_off(false);
         rig.frame().await;
@@ -367,14 +367,18 @@ mod tests {
         };
         assert!(black.keyframe);
         assert_eq!(rig.out.health().encoded, encoded, "the camera stands still");
-        assert_eq!(rig.out.health().black, 1);
+        // Twice more, because nothing that follows would tell a receiver of its loss.
+        for _ in 0..2 {
+            assert!(rig.frame().await.keyframe);
+        }
+        assert_eq!(rig.out.health().black, 3);
         // A late joiner.
         let beats = rig.out.beats();
         rig.out.order_keyframe();
         let again = rig.frame().await;
         assert!(again.keyframe && again.media_time != black.media_time);
         assert!(Screen::new().show(&again).iter().all(|value| *value < 20));
-        assert_eq!(rig.out.health().black, 2);
+        assert_eq!(rig.out.health().black, 4);
         // It goes on beating, and comes back with a keyframe.
         let before = Instant::now();
         rig.out.set_off(false);

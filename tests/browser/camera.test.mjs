@@ -84,6 +84,7 @@ async function settledPackets(member, user) {
       last = now;
       since = monotonic();
     }
-    return monotonic() - since > 200 && now;
+    // Longer than between two repetitions of the black keyframe.
+    return monotonic() - since > 600 && now;
   }, { within: 3000, every: 50 });
 }

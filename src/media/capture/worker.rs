@@ -20,6 +20,9 @@ use crate::room::{Event, Timestamp};
 const DEQUEUE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Longest wait for an order while there is nothing to capture.
 const IDLE: Duration = Duration::from_millis(200);
+/// When the black keyframe of a camera that went off is sent again, counted from the first. After it no packet follows
+/// that would show a receiver its loss, and a lost one would freeze the last picture there.
+const BLACK_AGAIN: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(500)];
 /// A camera that delivers nothing for so long counts as lost.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// Between two attempts to open a camera that is not there.
@@ -38,6 +41,8 @@ pub(super) struct Worker {
     lost: bool,
     /// Serial of the last confirmed order.
     confirmed: u64,
+    /// When the black keyframe is due again, the latest first.
+    black_again: Vec<Timestamp>,
     /// Serial of the order under which a black frame stands in for the lost camera.
     blank_sent_for: Option<u64>,
     last_frame_at: Timestamp,
@@ -66,6 +71,7 @@ impl Worker {
             retry_at: Some(Timestamp::default()),
             lost: false,
             confirmed: 0,
+            black_again: Vec::new(),
             blank_sent_for: None,
             last_frame_at: Timestamp::default(),
             last_sequence: None,
@@ -102,13 +108,19 @@ impl Worker {
     /// The camera is off.
     fn rest(&mut self, orders: Orders) {
         self.stop_stream();
+        let now = clock::monotonic();
         if orders.serial != self.confirmed {
             self.send_black();
+            self.black_again = BLACK_AGAIN.iter().rev().map(|after| now + *after).collect();
             self.confirm(orders);
-        } else if orders.keyframe {
+        } else if self.black_again.pop_if(|at| *at <= now).is_some() || orders.keyframe {
             self.send_black();
         }
-        self.wait_for_orders(orders.serial, IDLE);
+        let wait = self
+            .black_again
+            .last()
+            .map_or(IDLE, |at| at.since(now).min(IDLE));
+        self.wait_for_orders(orders.serial, wait);
     }
 
     /// The camera is on, or would be.
