@@ -510,7 +510,7 @@ impl Room {
             self.media.on_left();
             self.roster.on_session_begun();
         }
-        if !self.signaling.is_joining() {
+        if !self.signaling.is_entering() {
             self.held.clear();
         }
     }

@@ -21,9 +21,11 @@ impl Room {
         }
         match message {
             ServerMessage::Joined { user: _ } => {
+                let was_joined = self.signaling.is_joined();
                 if self.signaling.on_joined(&mut self.rng, &mut self.out, now) {
                     self.on_joined(now);
                 }
+                self.after_signaling(was_joined);
             }
             ServerMessage::Participants(rows) => {
                 self.with_peers(|roster, cx| roster.on_participants(&rows, cx, now));
@@ -41,7 +43,10 @@ impl Room {
                     self.with_peers(|roster, cx| roster.on_left(&user, cx, now));
                 }
             }
-            ServerMessage::ServerError { message } | ServerMessage::Exception { message } => {
+            ServerMessage::Exception { message } => {
+                self.signaling.on_report(&message, &mut self.out, now);
+            }
+            ServerMessage::ServerError { message } => {
                 let was_joined = self.signaling.is_joined();
                 self.signaling
                     .on_server_error(&message, &mut self.rng, &mut self.out, now);
@@ -53,7 +58,7 @@ impl Room {
             | ServerMessage::Candidate { .. } => {
                 if self.signaling.is_joined() {
                     self.on_peer_signaling(message, &own, now);
-                } else if self.signaling.is_joining() && self.held.len() < HELD {
+                } else if self.signaling.is_entering() && self.held.len() < HELD {
                     self.held.push_back(message);
                 }
             }
