@@ -154,6 +154,16 @@ impl Negotiation {
         }
     }
 
+    /// The shell was ordered a description and has not reported.
+    pub(super) fn is_ordered(&self) -> bool {
+        match self.state {
+            State::Stable | State::AwaitingAnswer { .. } => false,
+            State::CreatingOffer { .. }
+            | State::ApplyingAnswer { .. }
+            | State::CreatingAnswer { .. } => true,
+        }
+    }
+
     /// Judges a remote offer. `own_is_greater` compares user ids as plain strings.
     pub(super) fn judge_offer(
         &mut self,

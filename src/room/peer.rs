@@ -25,6 +25,8 @@ const LET_BEGIN: Duration = Duration::from_secs(4);
 const TWIN: Duration = Duration::from_secs(2);
 /// From the descriptions exchanged to `connected`.
 const ESTABLISH: Duration = Duration::from_secs(15);
+/// A connection that does not report what it was ordered within this is lost.
+const ORDER_WAIT: Duration = Duration::from_secs(10);
 /// How long a connection outlives `meeting:user-left`.
 const LEFT_GRACE: Duration = Duration::from_secs(5);
 /// How long a member may stay unconfirmed by the server after a join.
@@ -60,6 +62,8 @@ pub(super) struct Connection {
     pub(super) negotiation: Negotiation,
     opened_at: Timestamp,
     establish_until: Option<Timestamp>,
+    /// When the report of the last order for a description must have come; counts while one is awaited.
+    order_until: Timestamp,
 }
 
 /// ```text
@@ -328,13 +332,19 @@ impl Peer {
                     );
                 }
             }
-            Verdict::Accept => self.accept(sdp, dialect, cx),
-            Verdict::YieldAndAccept => self.yield_and_accept(sdp, dialect, cx),
+            Verdict::Accept => self.accept(sdp, dialect, cx, now),
+            Verdict::YieldAndAccept => self.yield_and_accept(sdp, dialect, cx, now),
             Verdict::Insist => self.repeat_offer(dialect, cx),
         }
     }
 
-    pub(super) fn on_answer(&mut self, sdp: Sdp, dialect: Dialect, cx: &mut Context<'_>) {
+    pub(super) fn on_answer(
+        &mut self,
+        sdp: Sdp,
+        dialect: Dialect,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) {
         self.mark_heard();
         let Some(connection) = &mut self.connection else {
             return;
@@ -342,6 +352,7 @@ impl Peer {
         if let Some(negotiation) = connection.negotiation.on_answer(&sdp) {
             self.dialect = Some(dialect);
             self.is_box = sdp.is_from_box();
+            connection.order_until = now + ORDER_WAIT;
             let order = PeerOrder::AcceptAnswer { negotiation, sdp };
             cx.out.order(&self.id, connection.generation, order);
         }

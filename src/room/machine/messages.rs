@@ -161,7 +161,7 @@ impl Room {
             } else if let ServerMessage::Offer { sdp, dialect, .. } = message {
                 peer.on_offer(sdp, dialect, cx, now);
             } else if let ServerMessage::Answer { sdp, dialect, .. } = message {
-                peer.on_answer(sdp, dialect, cx);
+                peer.on_answer(sdp, dialect, cx, now);
             } else if let ServerMessage::Candidate { candidate, .. } = message {
                 peer.on_candidate(candidate, cx);
             }

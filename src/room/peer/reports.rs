@@ -99,7 +99,7 @@ impl Peer {
             connection.establish_until = Some(now + ESTABLISH);
         }
         if let Some((sdp, dialect)) = connection.negotiation.take_queued() {
-            self.accept(sdp, dialect, cx);
+            self.accept(sdp, dialect, cx, now);
         }
     }
 

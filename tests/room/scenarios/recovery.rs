@@ -253,3 +253,46 @@ fn late_reports_of_a_closed_generation_mean_nothing() {
     bench.report("z-1", old, PeerEvent::KeyframeRequested);
     assert!(bench.take().is_empty());
 }
+
+#[test]
+fn a_connection_that_never_reports_what_it_was_ordered_is_made_anew() {
+    let silent = |bench: &mut Bench, generation: Generation| {
+        bench.pass_with_server(9);
+        assert!(bench.orders().is_empty());
+        bench.pass_with_server(1);
+        assert_eq!(
+            bench.orders(),
+            [("z-1".into(), generation, PeerOrder::Close)]
+        );
+        assert_eq!(bench.peer("z-1").phase, PeerPhase::Recreating);
+        bench.pass(1_000);
+        bench.expect_offer_order("z-1");
+    };
+    // An offer that is never created.
+    let mut bench = Bench::joined(&["z-1"]);
+    bench.hear_ready("z-1", Dialect::Media);
+    let (generation, _) = bench.expect_offer_order("z-1");
+    silent(&mut bench, generation);
+    // An answer that is never created.
+    let mut bench = Bench::joined(&["z-1"]);
+    bench.hear_offer("z-1", &sdp("z", 1, false), Dialect::Media);
+    let (generation, _) = bench.expect_accept_order("z-1");
+    silent(&mut bench, generation);
+    // An answer that is never applied.
+    let mut bench = Bench::joined(&["z-1"]);
+    let (generation, _) = own_offer_sent(&mut bench, "z-1", Dialect::Media);
+    bench.hear_answer("z-1", &sdp("z", 1, false), Dialect::Media);
+    bench.take();
+    silent(&mut bench, generation);
+}
+
+#[test]
+fn after_a_long_pause_of_the_machine_everything_due_is_done_at_once() {
+    let mut bench = Bench::joined(&[]);
+    own_offer_sent(&mut bench, "a-1", Dialect::Media);
+    bench.hear_offer("a-1", &sdp("strange", 1, false), Dialect::Media);
+    bench.now = bench.now + Duration::from_secs(6);
+    bench.pass(0);
+    let next = bench.room.poll_timeout().map(|(at, _)| at);
+    assert!(next.is_some_and(|at| at > bench.now), "{next:?}");
+}
