@@ -96,6 +96,7 @@ fn the_announcement_waits_for_a_slow_pipeline_and_never_claims_open_for_it() {
     assert_eq!(sent[0], ClientMessage::ToggleMic { muted: true });
     assert_eq!(sent[1], ClientMessage::ToggleVideo { video_off: false });
     bench.tell(Event::MicrophoneConfirmed { muted: false });
+    bench.echo(true);
     assert_eq!(bench.sent(), [ClientMessage::ToggleMic { muted: false }]);
 }
 
