@@ -106,8 +106,8 @@ pub(super) struct Negotiation {
     mark: Option<String>,
     /// Of the applied remote description; `None` before the first.
     remote_ufrag: Option<Option<String>>,
-    /// The remote offer accepted last.
-    last_offer: Option<Sdp>,
+    /// `mark` before the description that is being applied.
+    mark_before: Option<String>,
     queued: Option<(Sdp, Dialect)>,
     /// The newest offer ignored in favour of ours.
     ignored: Option<(Sdp, Dialect)>,
@@ -133,7 +133,7 @@ impl Negotiation {
             state: State::Stable,
             mark: None,
             remote_ufrag: None,
-            last_offer: None,
+            mark_before: None,
             queued: None,
             ignored: None,
             sent: BTreeSet::new(),
@@ -171,9 +171,7 @@ impl Negotiation {
         dialect: Dialect,
         own_is_greater: bool,
     ) -> Verdict {
-        if self.last_offer.as_ref() == Some(offer)
-            || self.queued.as_ref().is_some_and(|(sdp, _)| sdp == offer)
-        {
+        if self.queued.as_ref().is_some_and(|(sdp, _)| sdp == offer) {
             return Verdict::Duplicate;
         }
         let mark = offer.connection_mark();
@@ -237,8 +235,7 @@ impl Negotiation {
         self.held.clear();
         self.with_offer.clear();
         self.ignored = None;
-        self.mark = offer.connection_mark();
-        self.last_offer = Some(offer.clone());
+        self.mark_before = std::mem::replace(&mut self.mark, offer.connection_mark());
         self.state = State::CreatingAnswer {
             negotiation,
             offer,
@@ -307,7 +304,7 @@ impl Negotiation {
     pub(super) fn on_answer(&mut self, answer: &Sdp) -> Option<NegotiationId> {
         match self.state {
             State::AwaitingAnswer { negotiation, .. } => {
-                self.mark = answer.connection_mark();
+                self.mark_before = std::mem::replace(&mut self.mark, answer.connection_mark());
                 self.ignored = None;
                 self.with_offer.clear();
                 self.state = State::ApplyingAnswer {
@@ -335,9 +332,42 @@ impl Negotiation {
         if *applying != negotiation {
             return false;
         }
-        self.remote_ufrag = Some(answer.ice_ufrag().map(str::to_owned));
+        let ufrag = answer.ice_ufrag().map(str::to_owned);
+        self.set_remote(ufrag);
         self.state = State::Stable;
         true
+    }
+
+    /// A remote description is applied. With other ICE credentials its candidates are others, even if they look the same.
+    fn set_remote(&mut self, ufrag: Option<String>) {
+        if self.remote_ufrag.as_ref() != Some(&ufrag) {
+            self.known.clear();
+            self.remote_ufrag = Some(ufrag);
+        }
+    }
+
+    /// An answer nobody waits for that belongs to another offer than the one that was answered: the peer took up what we had
+    /// given up, and what it has now does not fit what we have.
+    pub(super) fn is_contradicted_by(&self, answer: &Sdp) -> bool {
+        let theirs = match &self.state {
+            State::Stable => self.remote_ufrag.clone().flatten(),
+            State::ApplyingAnswer { answer, .. } => answer.ice_ufrag().map(str::to_owned),
+            State::CreatingOffer { .. }
+            | State::AwaitingAnswer { .. }
+            | State::CreatingAnswer { .. } => None,
+        };
+        theirs.is_some_and(|ufrag| answer.ice_ufrag().is_some_and(|other| other != ufrag))
+    }
+
+    /// The dialects our unanswered offer went out in: the peer may have heard it in any of them, so candidates follow in all.
+    pub(super) fn sent_in(&self) -> Option<&BTreeSet<Dialect>> {
+        match &self.state {
+            State::AwaitingAnswer { sent_in, .. } => Some(sent_in),
+            State::Stable
+            | State::CreatingOffer { .. }
+            | State::ApplyingAnswer { .. }
+            | State::CreatingAnswer { .. } => None,
+        }
     }
 
     /// Our answer exists. `Some`: it is to be sent in this dialect, with these candidates behind it.
@@ -357,7 +387,8 @@ impl Negotiation {
             return None;
         }
         let dialect = *dialect;
-        self.remote_ufrag = Some(offer.ice_ufrag().map(str::to_owned));
+        let ufrag = offer.ice_ufrag().map(str::to_owned);
+        self.set_remote(ufrag);
         self.mark_sent(negotiation);
         self.state = State::Stable;
         Some((dialect, std::mem::take(&mut self.held).into()))
@@ -367,6 +398,13 @@ impl Negotiation {
     pub(super) fn on_failed(&mut self) {
         if let Some(current) = self.current() {
             self.sent.remove(&current);
+        }
+        if matches!(
+            self.state,
+            State::ApplyingAnswer { .. } | State::CreatingAnswer { .. }
+        ) {
+            // Else the peer's next offer would seem to come from a new connection, or a new one's from the old.
+            self.mark = self.mark_before.take();
         }
         self.held.clear();
         self.with_offer.clear();
@@ -583,6 +621,32 @@ mod tests {
             judge(&mut negotiation, description("peer-2", 1)),
             Verdict::NewConnection
         );
+    }
+
+    #[test]
+    fn a_description_that_could_not_be_applied_does_not_change_whose_connection_this_is() {
+        let mut negotiation = offered(Dialect::Media);
+        negotiation.on_answer(&description("peer", 1));
+        negotiation.on_answer_applied(NegotiationId(1));
+        negotiation.enter_creating_answer(NegotiationId(2), Sdp::new("junk"), Dialect::Media);
+        negotiation.on_failed();
+        assert_eq!(
+            negotiation.judge_offer(&description("peer-2", 1), Dialect::Media, true),
+            Verdict::NewConnection
+        );
+    }
+
+    #[test]
+    fn a_candidate_is_a_copy_only_within_the_same_ice_credentials() {
+        let mut negotiation = offered(Dialect::Media);
+        negotiation.on_answer(&description("peer", 1));
+        negotiation.on_answer_applied(NegotiationId(1));
+        assert!(negotiation.is_new_candidate(&candidate(1)));
+        assert!(!negotiation.is_new_candidate(&candidate(1)));
+        let restart = description("peer-restarted", 2);
+        negotiation.enter_creating_answer(NegotiationId(2), restart, Dialect::Media);
+        assert!(negotiation.on_answer_created(NegotiationId(2)).is_some());
+        assert!(negotiation.is_new_candidate(&candidate(1)));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) fn sdp(connection: &str, version: u32, from_box: bool) -> Sdp {
     let tool = if from_box { "a=tool:huddled\r\n" } else { "" };
     Sdp::new(&format!(
         "v=0\r\no=- 1 {version} IN IP4 0.0.0.0\r\ns=-\r\n{tool}a=fingerprint:sha-256 {connection}\r\n\
-         a=ice-ufrag:{connection}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+         a=ice-ufrag:{connection}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\n"
     ))
 }
 

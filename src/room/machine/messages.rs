@@ -148,12 +148,9 @@ impl Room {
         if from == *own || !is_here {
             return;
         }
-        let is_candidate = matches!(message, ServerMessage::Candidate { .. });
         self.with_peers(|roster, cx| {
             let Some(peer) = roster.member(&from) else {
-                if !is_candidate {
-                    roster.on_stranger(&from, cx, now);
-                }
+                roster.on_stranger(&from, message, cx, now);
                 return;
             };
             if let ServerMessage::PeerReady { dialect, .. } = message {

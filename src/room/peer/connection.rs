@@ -8,7 +8,7 @@ use super::super::snapshot::PeerPhase;
 use super::super::types::{
     ConnectionState, Dialect, IceCandidate, IceConnectionState, Sdp, Timestamp,
 };
-use super::{Connection, Context, ORDER_WAIT, Peer};
+use super::{Connection, Context, OFFERS, ORDER_WAIT, Peer};
 
 impl Peer {
     /// Closes the connection, if there is one; nothing is planned by that.
@@ -47,6 +47,7 @@ impl Peer {
             opened_at: now,
             establish_until: None,
             order_until: now + ORDER_WAIT,
+            offered_video: false,
         });
         self.set_state(ConnectionState::New, cx, now);
         self.set_ice(IceConnectionState::New, cx);
@@ -96,6 +97,10 @@ impl Peer {
         let Some(connection) = &mut self.connection else {
             return;
         };
+        if self.offers.len() == OFFERS {
+            self.offers.pop_front();
+        }
+        self.offers.push_back(sdp.clone());
         let negotiation = cx.out.next_negotiation();
         connection
             .negotiation
