@@ -142,7 +142,8 @@ impl Room {
             self.signaling
                 .handle_timeout(&mut self.rng, &mut self.out, now);
             self.after_signaling(was_joined);
-            self.media.handle_timeout(&mut self.out, now);
+            self.media
+                .handle_timeout(&self.settings, &mut self.out, now);
             if self.ready_by.is_some_and(|at| at <= now) {
                 self.ready_by = None;
                 self.out.push(Effect::ReportReady);
@@ -254,8 +255,9 @@ impl Room {
                     },
                 );
             }
-            Event::StatePersisted { state: _, error } => {
-                self.media.on_persisted(error.as_ref(), &mut self.out, now);
+            Event::StatePersisted { state, error } => {
+                self.media
+                    .on_persisted(&state, error.as_ref(), &mut self.out, now);
             }
             Event::ButtonEdge {
                 button,
@@ -510,7 +512,7 @@ impl Room {
             self.media.on_left();
             self.roster.on_session_begun();
         }
-        if !self.signaling.is_joining() {
+        if !self.signaling.is_entering() {
             self.held.clear();
         }
     }

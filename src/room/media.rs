@@ -7,8 +7,14 @@
 //! Pipelines start closed: until the first confirmation nothing leaves, and nothing is claimed. A close overtakes an opening
 //! that is under way: the order to open is given only when nothing is left to be written and open is still wanted.
 
-use std::collections::VecDeque;
+mod gate;
+mod state_file;
+
 use std::time::Duration;
+
+pub(super) use gate::Kind;
+use gate::{Gate, Meaning};
+use state_file::StateFile;
 
 use super::effect::Effect;
 use super::event::{Persisted, PersistedState, Source};
@@ -18,142 +24,10 @@ use super::outbox::Outbox;
 use super::settings::{FirstStart, RoomSettings};
 use super::types::{Dialect, Timestamp};
 
-/// An echo that has not come back by then never will.
-const ECHO_WAIT: Duration = Duration::from_secs(10);
-/// More un-echoed reports than this are not remembered.
-const ECHO_LIMIT: usize = 16;
-/// A disk that takes longer than this is treated like one that failed.
-const PERSIST_WAIT: Duration = Duration::from_secs(3);
 /// How long the announcement after a join waits for the pipelines to confirm.
 const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
-/// A server that is wrong about us is corrected at most this often, so that two programs that contradict each other do
-/// not do so at the speed of the network.
-const CORRECTION_INTERVAL: Duration = Duration::from_secs(1);
 /// At most one keyframe order in this time, whoever asks.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
-
-/// Which of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Closed means muted.
-    Microphone,
-    /// Closed means off.
-    Camera,
-}
-
-impl Kind {
-    fn order(self, closed: bool) -> Effect {
-        match self {
-            Self::Microphone => Effect::SetMicrophone { muted: closed },
-            Self::Camera => Effect::SetCamera { off: closed },
-        }
-    }
-
-    fn report(self, closed: bool) -> ClientMessage {
-        match self {
-            Self::Microphone => ClientMessage::ToggleMic { muted: closed },
-            Self::Camera => ClientMessage::ToggleVideo { video_off: closed },
-        }
-    }
-
-    fn sentence(self, closed: bool) -> &'static str {
-        match (self, closed) {
-            (Self::Microphone, true) => "microphone muted",
-            (Self::Microphone, false) => "microphone opened",
-            (Self::Camera, true) => "camera switched off",
-            (Self::Camera, false) => "camera switched on",
-        }
-    }
-}
-
-/// One of the two, by the rules they share.
-#[derive(Clone, Debug)]
-pub(super) struct Gate {
-    kind: Kind,
-    /// The wish: closed.
-    pub(super) closed: bool,
-    /// The last order given.
-    ordered: Option<bool>,
-    /// What the pipeline said last.
-    pub(super) confirmed: Option<bool>,
-    /// What the light shows: `confirmed`, but closed only once that is on the disk.
-    pub(super) shown: Option<bool>,
-    /// A host closed it and nobody has pressed since.
-    pub(super) forced: bool,
-    /// What the server believes, as far as we know; `None` before the first report of a session.
-    announced: Option<bool>,
-    /// When the server was last corrected, and whether what is due now is a correction.
-    corrected_at: Option<Timestamp>,
-    correcting: bool,
-    /// Our reports whose echo has not come back, oldest first.
-    unechoed: VecDeque<(bool, Timestamp)>,
-}
-
-/// What a `media:user-muted` with our own id meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
-    Echo,
-    HostClosed,
-    HostOpened,
-}
-
-impl Gate {
-    fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            closed: true,
-            ordered: None,
-            confirmed: None,
-            shown: None,
-            forced: false,
-            announced: None,
-            corrected_at: None,
-            correcting: false,
-            unechoed: VecDeque::new(),
-        }
-    }
-
-    /// No event says "forced": a host's order and our own echo look the same. What differs from the local state and from
-    /// every own report still un-echoed is an order. An equal state is never answered, else two programs that
-    /// answer each other would do so for ever.
-    fn meaning(&mut self, closed: bool, now: Timestamp) -> Meaning {
-        self.unechoed.retain(|(_, at)| now.since(*at) < ECHO_WAIT);
-        if let Some(index) = self.unechoed.iter().position(|(value, _)| *value == closed) {
-            self.unechoed.drain(..=index);
-            return Meaning::Echo;
-        }
-        match (closed == self.closed, closed) {
-            (true, _) => Meaning::Echo,
-            (false, true) => Meaning::HostClosed,
-            (false, false) => Meaning::HostOpened,
-        }
-    }
-
-    /// The server believes something else than we said.
-    fn contradict(&mut self, believed: bool) {
-        self.announced = Some(believed);
-        self.correcting = true;
-    }
-
-    /// When a correction that is due may go out.
-    fn correction_at(&self) -> Option<Timestamp> {
-        let due = self.correcting && self.announced.is_some_and(|said| said != self.closed);
-        let earliest = self.corrected_at.map(|at| at + CORRECTION_INTERVAL);
-        if due { earliest } else { None }
-    }
-
-    fn say(&mut self, closed: bool, out: &mut Outbox, now: Timestamp) {
-        self.announced = Some(closed);
-        if std::mem::take(&mut self.correcting) {
-            self.corrected_at = Some(now);
-        }
-        if self.unechoed.len() == ECHO_LIMIT {
-            self.unechoed.pop_front();
-        }
-        self.unechoed.push_back((closed, now));
-        out.send(self.kind.report(closed));
-    }
-}
 
 /// How far the announcement after a join is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,9 +46,9 @@ pub(super) struct Media {
     pub(super) microphone: Gate,
     pub(super) camera: Gate,
     pub(super) camera_lost: bool,
-    /// `PersistState` orders without a `StatePersisted` yet.
-    writing: u32,
-    writing_until: Option<Timestamp>,
+    file: StateFile,
+    /// The very first start opens, and that is not on the disk yet. If it cannot be written, every start would open.
+    first_opening: bool,
     announcement: Announcement,
     keyframe_ordered: Option<Timestamp>,
     keyframe_due: Option<Timestamp>,
@@ -186,8 +60,8 @@ impl Media {
             microphone: Gate::new(Kind::Microphone),
             camera: Gate::new(Kind::Camera),
             camera_lost: false,
-            writing: 0,
-            writing_until: None,
+            file: StateFile::default(),
+            first_opening: false,
             announcement: Announcement::Away,
             keyframe_ordered: None,
             keyframe_due: None,
@@ -205,7 +79,10 @@ impl Media {
         let closed = (true, true);
         let ((muted, camera_off), on_disk) = match persisted {
             Persisted::Absent => match settings.first_start {
-                FirstStart::Open => ((false, false), false),
+                FirstStart::Open => {
+                    self.first_opening = true;
+                    ((false, false), false)
+                }
                 FirstStart::Muted => (closed, false),
             },
             Persisted::Unreadable => {
@@ -360,10 +237,11 @@ impl Media {
         match gate.meaning(closed, now) {
             Meaning::Echo => {
                 // A host's order and a report of ours may have crossed: what the server said last is what it believes.
-                if gate.unechoed.is_empty() && gate.announced.is_some() && closed != gate.closed {
+                let said = gate.announced.is_some_and(|said| said != closed);
+                if gate.unechoed.is_empty() && said && closed != gate.closed {
                     gate.contradict(closed);
-                    self.advance(out, now);
                 }
+                self.advance(out, now);
             }
             Meaning::HostClosed => {
                 gate.forced = true;
@@ -402,35 +280,55 @@ impl Media {
 
     pub(super) fn on_persisted(
         &mut self,
+        state: &PersistedState,
         error: Option<&String>,
         out: &mut Outbox,
         now: Timestamp,
     ) {
-        if let Some(error) = error {
-            // Opening goes on: the disk still says closed, which is the safe side. Closing goes on: silence matters more.
-            out.notify(
-                Level::Error,
-                format!("the state file could not be written, so a restart may not know the present state: {error}"),
-            );
+        if !self.file.on_report(state) {
+            return;
         }
-        self.writing = self.writing.saturating_sub(1);
-        if self.writing == 0 {
-            self.writing_until = None;
+        if let Some(error) = error {
+            self.on_unwritten(error, out, now);
+        } else {
+            self.first_opening = false;
+            if self.file.on_written() {
+                out.notify(Level::Info, "the state file is written again");
+            }
         }
         self.advance(out, now);
     }
 
+    /// Closing goes on: silence matters more. Opening by a press goes on, too: whoever presses is in the room.
+    fn on_unwritten(&mut self, error: &str, out: &mut Outbox, now: Timestamp) {
+        if self.file.on_failed(now) {
+            out.notify(
+                Level::Error,
+                format!("the state file could not be written, so a restart may not know the present state; this is tried again: {error}"),
+            );
+        }
+        if std::mem::take(&mut self.first_opening) {
+            for gate in [&mut self.microphone, &mut self.camera] {
+                if !gate.closed && gate.ordered != Some(false) {
+                    gate.closed = true;
+                    gate.ordered = Some(true);
+                    out.push(gate.kind.order(true));
+                }
+            }
+            out.notify(
+                Level::Error,
+                "a mute would not survive a restart, so microphone and camera stay closed until somebody presses",
+            );
+        }
+    }
+
     fn persist(&mut self, sync: bool, settings: &RoomSettings, out: &mut Outbox, now: Timestamp) {
-        self.writing += 1;
-        self.writing_until = Some(now + PERSIST_WAIT);
-        out.push(Effect::PersistState {
-            state: PersistedState {
-                muted: self.microphone.closed,
-                camera_off: self.camera.closed,
-                place: settings.place.clone(),
-            },
-            sync,
-        });
+        let state = PersistedState {
+            muted: self.microphone.closed,
+            camera_off: self.camera.closed,
+            place: settings.place.clone(),
+        };
+        self.file.order(state, sync, out, now);
     }
 
     /// Joined: the true state is announced, at once if it is confirmed.
@@ -472,31 +370,35 @@ impl Media {
             Announcement::Away | Announcement::Done => None,
         };
         let joined = self.announcement == Announcement::Done;
-        let correction = |gate: &Gate| {
+        let report = |gate: &Gate| {
             let settled = joined && self.is_settled(gate);
-            gate.correction_at()
+            gate.report_at()
                 .filter(|_| settled)
-                .map(|at| (at, "correction due"))
+                .map(|at| (at, "report due"))
         };
         [
-            correction(&self.microphone),
-            correction(&self.camera),
-            self.writing_until.map(|at| (at, "state file unanswered")),
+            report(&self.microphone),
+            report(&self.camera),
             announce.map(|at| (at, "announcement due")),
             self.keyframe_due.map(|at| (at, "keyframe due")),
         ]
         .into_iter()
         .flatten()
+        .chain(self.file.deadlines())
     }
 
-    pub(super) fn handle_timeout(&mut self, out: &mut Outbox, now: Timestamp) {
-        if self.writing_until.is_some_and(|at| at <= now) {
-            self.writing = 0;
-            self.writing_until = None;
-            out.notify(
-                Level::Error,
-                "the state file is not being written; going on without it",
-            );
+    pub(super) fn handle_timeout(
+        &mut self,
+        settings: &RoomSettings,
+        out: &mut Outbox,
+        now: Timestamp,
+    ) {
+        if self.file.take_overdue(now) {
+            self.on_unwritten("the disk does not answer", out, now);
+        }
+        if self.file.is_rewrite_due(now) {
+            self.file.delay_rewrite(now);
+            self.persist(true, settings, out, now);
         }
         if self.keyframe_due.is_some_and(|at| at <= now) {
             self.keyframe_due = None;
@@ -513,17 +415,17 @@ impl Media {
 
     /// The state file is not up to date yet.
     pub(super) fn is_writing(&self) -> bool {
-        self.writing > 0
+        self.file.is_writing()
     }
 
     /// Wanted, confirmed and on the disk agree.
     fn is_settled(&self, gate: &Gate) -> bool {
-        gate.confirmed == Some(gate.closed) && self.writing == 0
+        gate.confirmed == Some(gate.closed) && !self.file.is_writing()
     }
 
     /// Does whatever the present state allows and still lacks: open, light, server.
     fn advance(&mut self, out: &mut Outbox, now: Timestamp) {
-        let written = self.writing == 0;
+        let written = !self.file.is_writing();
         for gate in [&mut self.microphone, &mut self.camera] {
             if !gate.closed && gate.ordered != Some(false) && written {
                 gate.ordered = Some(false);
@@ -560,50 +462,11 @@ impl Media {
                     (&mut self.microphone, microphone_settled),
                     (&mut self.camera, camera_settled),
                 ] {
-                    let waits = gate.correction_at().is_some_and(|at| at > now);
-                    if settled && !waits && gate.announced != Some(gate.closed) {
+                    if settled && gate.report_at().is_some_and(|at| at <= now) {
                         gate.say(gate.closed, out, now);
                     }
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(closed: &[bool]) -> Gate {
-        let mut gate = Gate::new(Kind::Microphone);
-        for closed in closed {
-            gate.say(*closed, &mut Outbox::default(), Timestamp::default());
-            gate.closed = *closed;
-        }
-        gate
-    }
-
-    #[test]
-    fn an_echo_is_told_from_an_order_by_what_is_still_un_echoed() {
-        let now = Timestamp::from_millis(1);
-        let mut gate = said(&[true, false]);
-        assert_eq!(gate.meaning(true, now), Meaning::Echo);
-        assert_eq!(gate.meaning(false, now), Meaning::Echo);
-        assert_eq!(gate.meaning(false, now), Meaning::Echo, "equal to ours");
-        assert_eq!(gate.meaning(true, now), Meaning::HostClosed);
-        let mut gate = said(&[true]);
-        assert_eq!(gate.meaning(false, now), Meaning::HostOpened);
-    }
-
-    #[test]
-    fn an_echo_that_never_came_does_not_hide_a_hosts_mute_for_ever() {
-        let mut gate = said(&[true, false]);
-        let later = Timestamp::default() + ECHO_WAIT;
-        assert_eq!(gate.meaning(true, later), Meaning::HostClosed);
-    }
-
-    #[test]
-    fn un_echoed_reports_are_bounded() {
-        assert_eq!(said(&[true; 100]).unechoed.len(), ECHO_LIMIT);
     }
 }

@@ -1,23 +1,13 @@
 //! Offers and answers of one connection: roles, glare, early candidates, the two wire dialects.
 //!
-//! # Who yields in a collision
-//! Two kinds of browsers and other boxes share a room, and their rules differ. What works with all of them:
-//! - Against a **browser** we keep our offer and ignore theirs. A V2 browser with the greater id rolls back and answers
-//!   ours; one with the smaller id never offers; a V1 browser closes, makes a new connection and answers ours. If we yielded
-//!   as well, both offers would be gone.
-//! - If a browser's offer comes in a dialect ours was not sent in, it may not have heard ours: V1 hears only `webrtc:*`. So
-//!   ours is sent again in the dialect it speaks, and then the line above holds.
-//! - Against another **box** (its descriptions carry `a=tool:huddled`) the ids decide: the greater takes its own offer back and
-//!   answers, the smaller ignores. Both run this very code, so exactly one yields.
-//! - Should both sides ignore all the same (a program nobody knows), the greater id yields after [`YIELD_AFTER`]: the offer it
-//!   ignored is kept until then.
-//!
-//! # New connection or renegotiation
-//! Peers recover by building new connections, and only their DTLS fingerprint tells: an offer with another fingerprint than the
-//! one this connection was negotiated with is answered by a new generation of ours; the same one is applied here.
+//! Which offer wins in a collision, and which needs a new connection: `glare`.
+
+mod glare;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
+
+pub(super) use glare::Verdict;
 
 use super::types::{Dialect, IceCandidate, NegotiationId, Sdp, Timestamp};
 
@@ -31,7 +21,7 @@ const SENT: usize = 8;
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// Then it goes out in the other dialect if the peer's is unknown.
 const OTHER_DIALECT_AFTER: Duration = Duration::from_secs(5);
-/// Nobody yielded: see above.
+/// Nobody yielded: see `glare`.
 const YIELD_AFTER: Duration = Duration::from_secs(3);
 /// An offer is given up after this.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -70,25 +60,6 @@ pub(super) enum State {
     },
 }
 
-/// What to do with a remote offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// We have it already.
-    Duplicate,
-    /// The peer has a new connection: a new generation answers.
-    NewConnection,
-    /// Apply it here.
-    Accept,
-    /// Take our own offer back, then apply it here.
-    YieldAndAccept,
-    /// Keep our offer.
-    Ignore,
-    /// Keep our offer and send it again in the dialect theirs came in.
-    Insist,
-    /// Something else is being applied; this one comes next.
-    Queue,
-}
-
 /// What is due for an offer that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -106,8 +77,8 @@ pub(super) struct Negotiation {
     mark: Option<String>,
     /// Of the applied remote description; `None` before the first.
     remote_ufrag: Option<Option<String>>,
-    /// The remote offer accepted last.
-    last_offer: Option<Sdp>,
+    /// `mark` before the description that is being applied.
+    mark_before: Option<String>,
     queued: Option<(Sdp, Dialect)>,
     /// The newest offer ignored in favour of ours.
     ignored: Option<(Sdp, Dialect)>,
@@ -133,7 +104,7 @@ impl Negotiation {
             state: State::Stable,
             mark: None,
             remote_ufrag: None,
-            last_offer: None,
+            mark_before: None,
             queued: None,
             ignored: None,
             sent: BTreeSet::new(),
@@ -154,56 +125,13 @@ impl Negotiation {
         }
     }
 
-    /// Judges a remote offer. `own_is_greater` compares user ids as plain strings.
-    pub(super) fn judge_offer(
-        &mut self,
-        offer: &Sdp,
-        dialect: Dialect,
-        own_is_greater: bool,
-    ) -> Verdict {
-        if self.last_offer.as_ref() == Some(offer)
-            || self.queued.as_ref().is_some_and(|(sdp, _)| sdp == offer)
-        {
-            return Verdict::Duplicate;
-        }
-        let mark = offer.connection_mark();
-        if self.mark.is_some() && mark.is_some() && self.mark != mark {
-            return Verdict::NewConnection;
-        }
-        match &self.state {
-            State::Stable => Verdict::Accept,
-            State::CreatingAnswer { .. } | State::ApplyingAnswer { .. } => {
-                self.queued = Some((offer.clone(), dialect));
-                Verdict::Queue
-            }
-            State::CreatingOffer { .. } => {
-                self.judge_collision(offer, dialect, own_is_greater, false)
-            }
-            State::AwaitingAnswer { sent_in, .. } => {
-                let unheard = !sent_in.contains(&dialect);
-                self.judge_collision(offer, dialect, own_is_greater, unheard)
-            }
-        }
-    }
-
-    fn judge_collision(
-        &mut self,
-        offer: &Sdp,
-        dialect: Dialect,
-        own_is_greater: bool,
-        unheard: bool,
-    ) -> Verdict {
-        if offer.is_from_box() && own_is_greater {
-            return Verdict::YieldAndAccept;
-        }
-        if self.ignored.as_ref().is_some_and(|(sdp, _)| sdp == offer) && !unheard {
-            return Verdict::Duplicate;
-        }
-        self.ignored = Some((offer.clone(), dialect));
-        if unheard {
-            Verdict::Insist
-        } else {
-            Verdict::Ignore
+    /// The shell was ordered a description and has not reported.
+    pub(super) fn is_ordered(&self) -> bool {
+        match self.state {
+            State::Stable | State::AwaitingAnswer { .. } => false,
+            State::CreatingOffer { .. }
+            | State::ApplyingAnswer { .. }
+            | State::CreatingAnswer { .. } => true,
         }
     }
 
@@ -227,8 +155,7 @@ impl Negotiation {
         self.held.clear();
         self.with_offer.clear();
         self.ignored = None;
-        self.mark = offer.connection_mark();
-        self.last_offer = Some(offer.clone());
+        self.mark_before = std::mem::replace(&mut self.mark, offer.connection_mark());
         self.state = State::CreatingAnswer {
             negotiation,
             offer,
@@ -297,7 +224,7 @@ impl Negotiation {
     pub(super) fn on_answer(&mut self, answer: &Sdp) -> Option<NegotiationId> {
         match self.state {
             State::AwaitingAnswer { negotiation, .. } => {
-                self.mark = answer.connection_mark();
+                self.mark_before = std::mem::replace(&mut self.mark, answer.connection_mark());
                 self.ignored = None;
                 self.with_offer.clear();
                 self.state = State::ApplyingAnswer {
@@ -325,9 +252,42 @@ impl Negotiation {
         if *applying != negotiation {
             return false;
         }
-        self.remote_ufrag = Some(answer.ice_ufrag().map(str::to_owned));
+        let ufrag = answer.ice_ufrag().map(str::to_owned);
+        self.set_remote(ufrag);
         self.state = State::Stable;
         true
+    }
+
+    /// A remote description is applied. With other ICE credentials its candidates are others, even if they look the same.
+    fn set_remote(&mut self, ufrag: Option<String>) {
+        if self.remote_ufrag.as_ref() != Some(&ufrag) {
+            self.known.clear();
+            self.remote_ufrag = Some(ufrag);
+        }
+    }
+
+    /// An answer nobody waits for that belongs to another offer than the one that was answered: the peer took up what we had
+    /// given up, and what it has now does not fit what we have.
+    pub(super) fn is_contradicted_by(&self, answer: &Sdp) -> bool {
+        let theirs = match &self.state {
+            State::Stable => self.remote_ufrag.clone().flatten(),
+            State::ApplyingAnswer { answer, .. } => answer.ice_ufrag().map(str::to_owned),
+            State::CreatingOffer { .. }
+            | State::AwaitingAnswer { .. }
+            | State::CreatingAnswer { .. } => None,
+        };
+        theirs.is_some_and(|ufrag| answer.ice_ufrag().is_some_and(|other| other != ufrag))
+    }
+
+    /// The dialects our unanswered offer went out in: the peer may have heard it in any of them, so candidates follow in all.
+    pub(super) fn sent_in(&self) -> Option<&BTreeSet<Dialect>> {
+        match &self.state {
+            State::AwaitingAnswer { sent_in, .. } => Some(sent_in),
+            State::Stable
+            | State::CreatingOffer { .. }
+            | State::ApplyingAnswer { .. }
+            | State::CreatingAnswer { .. } => None,
+        }
     }
 
     /// Our answer exists. `Some`: it is to be sent in this dialect, with these candidates behind it.
@@ -347,7 +307,8 @@ impl Negotiation {
             return None;
         }
         let dialect = *dialect;
-        self.remote_ufrag = Some(offer.ice_ufrag().map(str::to_owned));
+        let ufrag = offer.ice_ufrag().map(str::to_owned);
+        self.set_remote(ufrag);
         self.mark_sent(negotiation);
         self.state = State::Stable;
         Some((dialect, std::mem::take(&mut self.held).into()))
@@ -357,6 +318,13 @@ impl Negotiation {
     pub(super) fn on_failed(&mut self) {
         if let Some(current) = self.current() {
             self.sent.remove(&current);
+        }
+        if matches!(
+            self.state,
+            State::ApplyingAnswer { .. } | State::CreatingAnswer { .. }
+        ) {
+            // Else the peer's next offer would seem to come from a new connection, or a new one's from the old.
+            self.mark = self.mark_before.take();
         }
         self.held.clear();
         self.with_offer.clear();
@@ -451,7 +419,7 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    fn description(connection: &str, version: u32) -> Sdp {
+    pub(super) fn description(connection: &str, version: u32) -> Sdp {
         Sdp::new(&format!(
             "o=- 1 {version}\r\na=fingerprint:x {connection}\r\na=ice-ufrag:{connection}\r\nm=audio"
         ))
@@ -466,7 +434,7 @@ mod tests {
         }
     }
 
-    fn offered(dialect: Dialect) -> Negotiation {
+    pub(super) fn offered(dialect: Dialect) -> Negotiation {
         let mut negotiation = Negotiation::new();
         negotiation.enter_creating_offer(NegotiationId(1));
         let offer = description("own", 1);
@@ -560,37 +528,28 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_of_a_new_connection_is_told_from_a_renegotiation_by_its_fingerprint() {
+    fn a_description_that_could_not_be_applied_does_not_change_whose_connection_this_is() {
         let mut negotiation = offered(Dialect::Media);
         negotiation.on_answer(&description("peer", 1));
         negotiation.on_answer_applied(NegotiationId(1));
-        let judge = |n: &mut Negotiation, sdp: Sdp| n.judge_offer(&sdp, Dialect::Media, true);
+        negotiation.enter_creating_answer(NegotiationId(2), Sdp::new("junk"), Dialect::Media);
+        negotiation.on_failed();
         assert_eq!(
-            judge(&mut negotiation, description("peer", 2)),
-            Verdict::Accept
-        );
-        assert_eq!(
-            judge(&mut negotiation, description("peer-2", 1)),
+            negotiation.judge_offer(&description("peer-2", 1), Dialect::Media, true),
             Verdict::NewConnection
         );
     }
 
     #[test]
-    fn a_collision_with_a_browser_in_a_dialect_it_may_not_have_heard_is_insisted_on_once() {
+    fn a_candidate_is_a_copy_only_within_the_same_ice_credentials() {
         let mut negotiation = offered(Dialect::Media);
-        let theirs = description("v1", 1);
-        assert_eq!(
-            negotiation.judge_offer(&theirs, Dialect::Webrtc, true),
-            Verdict::Insist
-        );
-        negotiation.repeat_offer(Dialect::Webrtc);
-        assert_eq!(
-            negotiation.judge_offer(&theirs, Dialect::Webrtc, true),
-            Verdict::Duplicate
-        );
-        assert_eq!(
-            negotiation.judge_offer(&description("v1", 2), Dialect::Webrtc, true),
-            Verdict::Ignore
-        );
+        negotiation.on_answer(&description("peer", 1));
+        negotiation.on_answer_applied(NegotiationId(1));
+        assert!(negotiation.is_new_candidate(&candidate(1)));
+        assert!(!negotiation.is_new_candidate(&candidate(1)));
+        let restart = description("peer-restarted", 2);
+        negotiation.enter_creating_answer(NegotiationId(2), restart, Dialect::Media);
+        assert!(negotiation.on_answer_created(NegotiationId(2)).is_some());
+        assert!(negotiation.is_new_candidate(&candidate(1)));
     }
 }

@@ -1,11 +1,15 @@
 //! Where the parts put their orders, and the numbers that orders carry.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::effect::{Effect, PeerOrder, RoomEvent};
 use super::message::ClientMessage;
 use super::notice::{Level, Notice};
-use super::types::{Generation, NegotiationId, PeerId, SessionId};
+use super::types::{Generation, NegotiationId, PeerId, SessionId, Timestamp};
+
+/// A close that is not answered by then never will be, and nobody waits for it any more.
+const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
 /// Orders not yet taken, and what is open at the shells.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +18,8 @@ pub(super) struct Outbox {
     /// The signaling connection messages go to, once the meeting is joined.
     joined: Option<SessionId>,
     open: BTreeSet<Generation>,
-    closing: BTreeSet<Generation>,
+    /// Since when.
+    closing: BTreeMap<Generation, Timestamp>,
     last_generation: u64,
     last_negotiation: u64,
 }
@@ -97,10 +102,12 @@ impl Outbox {
     }
 
     /// Closes a connection: its last order.
-    pub(super) fn close(&mut self, peer: &PeerId, generation: Generation) {
+    pub(super) fn close(&mut self, peer: &PeerId, generation: Generation, now: Timestamp) {
         self.order(peer, generation, PeerOrder::Close);
         self.open.remove(&generation);
-        self.closing.insert(generation);
+        self.closing
+            .retain(|_, since| now.since(*since) < CLOSE_WAIT);
+        self.closing.insert(generation, now);
     }
 
     /// The shell reported a connection closed.
@@ -144,11 +151,22 @@ mod tests {
         let (a, b) = (PeerId::new("a"), PeerId::new("b"));
         let (first, second) = (out.open(&a), out.open(&b));
         assert!(second > first);
-        out.close(&a, first);
+        out.close(&a, first, Timestamp::default());
         assert!(out.is_closing());
         assert!(!out.open_generations().contains(&first));
         out.on_closed(first);
         assert!(!out.is_closing());
+    }
+
+    #[test]
+    fn closes_that_are_never_answered_are_forgotten() {
+        let mut out = Outbox::default();
+        let peer = PeerId::new("a");
+        for second in 0..1_000 {
+            let generation = out.open(&peer);
+            out.close(&peer, generation, Timestamp::from_millis(second * 1_000));
+        }
+        assert_eq!(out.closing.len(), 10);
     }
 
     #[test]
@@ -157,7 +175,7 @@ mod tests {
         let mut out = Outbox::default();
         let peer = PeerId::new("a");
         let generation = out.open(&peer);
-        out.close(&peer, generation);
+        out.close(&peer, generation, Timestamp::default());
         out.order(&peer, generation, PeerOrder::RequestKeyframe);
     }
 }

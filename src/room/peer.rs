@@ -25,6 +25,8 @@ const LET_BEGIN: Duration = Duration::from_secs(4);
 const TWIN: Duration = Duration::from_secs(2);
 /// From the descriptions exchanged to `connected`.
 const ESTABLISH: Duration = Duration::from_secs(15);
+/// A connection that does not report what it was ordered within this is lost.
+const ORDER_WAIT: Duration = Duration::from_secs(10);
 /// How long a connection outlives `meeting:user-left`.
 const LEFT_GRACE: Duration = Duration::from_secs(5);
 /// How long a member may stay unconfirmed by the server after a join.
@@ -37,6 +39,9 @@ const HEAL: Duration = Duration::from_secs(1);
 const ABSENT_FAST: Duration = Duration::from_secs(25);
 /// and then this long after each was given up, which makes one a minute.
 const ABSENT_SLOW: Duration = Duration::from_secs(50);
+
+/// Two gateways may relay the offers of two connections interleaved, so copies come after newer ones.
+const OFFERS: usize = 4;
 
 /// What a peer's methods need of the room.
 pub(super) struct Context<'a> {
@@ -60,6 +65,10 @@ pub(super) struct Connection {
     pub(super) negotiation: Negotiation,
     opened_at: Timestamp,
     establish_until: Option<Timestamp>,
+    /// When the report of the last order for a description must have come; counts while one is awaited.
+    order_until: Timestamp,
+    /// An own offer was made because the peer's had no room for our camera.
+    offered_video: bool,
 }
 
 /// ```text
@@ -94,6 +103,10 @@ pub(super) struct Peer {
     ready_at: Option<Timestamp>,
     /// Remote candidates without their description; the oldest is dropped at the limit.
     early: VecDeque<IceCandidate>,
+    /// Its offers taken up last, by whichever connection of ours.
+    offers: VecDeque<Sdp>,
+    /// Of the answer that came too late and ended a connection; its copies would end the next.
+    late_ufrag: Option<String>,
 
     pub(super) phase: PeerPhase,
     attempt: u32,
@@ -129,6 +142,8 @@ impl Peer {
             confirmed: false,
             ready_at: None,
             early: VecDeque::new(),
+            offers: VecDeque::new(),
+            late_ufrag: None,
             phase: PeerPhase::Negotiating,
             attempt: 0,
             state: ConnectionState::New,
@@ -219,6 +234,8 @@ impl Peer {
         self.heard = false;
         self.ready_at = None;
         self.first_offer_at = None;
+        // What is repeated from now on was not heard, and is no copy.
+        self.offers.clear();
         if !self.confirmed {
             self.stale_until = Some(now + STALE);
         }
@@ -234,6 +251,9 @@ impl Peer {
         }
         if self.phase == PeerPhase::Failed {
             self.start_afresh();
+        }
+        if self.connection.is_none() {
+            // Whatever rhythm the last session had come to.
             self.offer_at = None;
         }
     }
@@ -304,7 +324,13 @@ impl Peer {
         cx: &mut Context<'_>,
         now: Timestamp,
     ) {
+        if !self.is_usable(&sdp, cx) {
+            return;
+        }
         self.mark_heard();
+        if self.offers.contains(&sdp) {
+            return;
+        }
         self.dialect = Some(dialect);
         self.is_box = sdp.is_from_box();
         self.start_afresh();
@@ -319,34 +345,60 @@ impl Peer {
         {
             Verdict::Duplicate | Verdict::Ignore | Verdict::Queue => {}
             Verdict::NewConnection => {
-                if sdp.is_plausible() {
-                    self.close(cx, now);
-                    self.open_and_accept(sdp, dialect, cx, now);
-                } else {
-                    cx.out.notify_about(
-                        &self.id,
-                        Level::Warn,
-                        "dropped an offer that is no description",
-                    );
-                }
+                self.close(cx, now);
+                self.open_and_accept(sdp, dialect, cx, now);
             }
-            Verdict::Accept => self.accept(sdp, dialect, cx),
-            Verdict::YieldAndAccept => self.yield_and_accept(sdp, dialect, cx),
+            Verdict::Accept => self.accept(sdp, dialect, cx, now),
+            Verdict::YieldAndAccept => self.yield_and_accept(sdp, dialect, cx, now),
             Verdict::Insist => self.repeat_offer(dialect, cx),
         }
     }
 
-    pub(super) fn on_answer(&mut self, sdp: Sdp, dialect: Dialect, cx: &mut Context<'_>) {
+    pub(super) fn on_answer(
+        &mut self,
+        sdp: Sdp,
+        dialect: Dialect,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) {
+        if !self.is_usable(&sdp, cx) {
+            return;
+        }
         self.mark_heard();
+        if self.late_ufrag.is_some() && self.late_ufrag.as_deref() == sdp.ice_ufrag() {
+            return;
+        }
         let Some(connection) = &mut self.connection else {
             return;
         };
+        if self.state != ConnectionState::Connected
+            && connection.negotiation.is_contradicted_by(&sdp)
+        {
+            self.late_ufrag = sdp.ice_ufrag().map(str::to_owned);
+            self.close(cx, now);
+            self.begin(cx, now);
+            return;
+        }
         if let Some(negotiation) = connection.negotiation.on_answer(&sdp) {
             self.dialect = Some(dialect);
             self.is_box = sdp.is_from_box();
+            connection.order_until = now + ORDER_WAIT;
             let order = PeerOrder::AcceptAnswer { negotiation, sdp };
             cx.out.order(&self.id, connection.generation, order);
         }
+    }
+
+    /// Junk must not touch a connection, nor what is known about the peer's.
+    fn is_usable(&self, sdp: &Sdp, cx: &mut Context<'_>) -> bool {
+        let usable = sdp.is_plausible();
+        if !usable {
+            cx.out.notify_about(
+                &self.id,
+                Level::Warn,
+                "dropped an offer or answer that is no description",
+            );
+        }
+        usable
     }
 
     pub(super) fn on_candidate(&mut self, candidate: IceCandidate, cx: &mut Context<'_>) {

@@ -1,18 +1,35 @@
 //! The members of the meeting, ourselves never among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::event::PeerEvent;
-use super::message::{ClientMessage, Participant};
+use super::message::{ClientMessage, Participant, ServerMessage};
+use super::negotiation::CANDIDATES;
 use super::notice::Level;
 use super::peer::{Context, Fate, OfferSlots, Peer};
-use super::types::{Generation, PeerId, Timestamp};
+use super::types::{Dialect, Generation, IceCandidate, PeerId, Sdp, Timestamp};
 
 /// A mesh of more is out of reach of any box; a server that names more is wrong.
 const MEMBERS: usize = 64;
 /// Signaling of strangers is answered with one warning and one question in this time.
 const STRANGER_INTERVAL: Duration = Duration::from_secs(10);
+
+/// An offer of somebody unknown waits this long for the server to name its sender: browsers do not repeat theirs.
+const STRANGER_WAIT: Duration = Duration::from_secs(5);
+/// The offers of so many wait at most; the oldest is dropped.
+const STRANGERS: usize = 4;
+
+/// Somebody who called and was not named yet.
+#[derive(Clone, Debug)]
+struct Stranger {
+    id: PeerId,
+    at: Timestamp,
+    offer: Sdp,
+    dialect: Dialect,
+    /// The first of them; more than the limit are dropped.
+    candidates: Vec<IceCandidate>,
+}
 
 /// Everybody else in the meeting.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +37,7 @@ pub(super) struct Roster {
     peers: BTreeMap<PeerId, Peer>,
     slots: OfferSlots,
     stranger_at: Option<Timestamp>,
+    strangers: VecDeque<Stranger>,
     /// The server was asked for everybody and has not begun to answer.
     asked: bool,
 }
@@ -43,6 +61,7 @@ impl Roster {
 
     /// A session begins: nobody is confirmed.
     pub(super) fn on_session_begun(&mut self) {
+        self.strangers.clear();
         for peer in self.peers.values_mut() {
             peer.on_session_begun();
         }
@@ -94,6 +113,15 @@ impl Roster {
             .or_insert_with(|| Peer::new(row.user.clone(), now));
         peer.on_named(row, now);
         if cx.out.is_joined() {
+            let called = self.strangers.iter().position(|s| s.id == row.user);
+            if let Some(stranger) = called.and_then(|index| self.strangers.remove(index))
+                && now.since(stranger.at) < STRANGER_WAIT
+            {
+                peer.on_offer(stranger.offer, stranger.dialect, cx, now);
+                for candidate in stranger.candidates {
+                    peer.on_candidate(candidate, cx);
+                }
+            }
             peer.plan(cx, &mut self.slots, now);
         }
     }
@@ -141,19 +169,55 @@ impl Roster {
         self.peers.clear();
     }
 
-    /// Signaling of somebody who is no member of this meeting is dropped: the server relays by user, not by meeting. Should we
-    /// have missed a join, the answers to one question repair it, and the sender's own repetition does the rest. The
+    /// Signaling of somebody who is no member of this meeting means nothing: the server relays by user, not by meeting. Should
+    /// we have missed a join, the answers to one question repair it, and the newest offer waits for them. The
     /// question is rate-limited: one per stranger's message would be a known endless loop.
-    pub(super) fn on_stranger(&mut self, id: &PeerId, cx: &mut Context<'_>, now: Timestamp) {
+    pub(super) fn on_stranger(
+        &mut self,
+        id: &PeerId,
+        message: ServerMessage,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) {
+        self.strangers
+            .retain(|stranger| now.since(stranger.at) < STRANGER_WAIT);
+        if let ServerMessage::Candidate { candidate, .. } = message {
+            let called = self.strangers.iter_mut().find(|s| s.id == *id);
+            if let Some(stranger) = called.filter(|s| s.candidates.len() < CANDIDATES) {
+                stranger.candidates.push(candidate);
+            }
+            return;
+        }
+        if let ServerMessage::Offer { sdp, dialect, .. } = message {
+            self.hold_offer(id, sdp, dialect, now);
+        }
         if !self.may_warn(now) {
             return;
         }
         cx.out.notify_about(
             id,
             Level::Warn,
-            "dropped signaling of somebody who is not in this meeting",
+            "signaling of somebody who is not known to be in this meeting",
         );
         cx.out.send(ClientMessage::RequestPeers);
+    }
+
+    fn hold_offer(&mut self, id: &PeerId, offer: Sdp, dialect: Dialect, now: Timestamp) {
+        let is_copy = |s: &Stranger| s.id == *id && s.offer == offer;
+        if self.strangers.iter().any(is_copy) {
+            return;
+        }
+        self.strangers.retain(|stranger| stranger.id != *id);
+        if self.strangers.len() == STRANGERS {
+            self.strangers.pop_front();
+        }
+        self.strangers.push_back(Stranger {
+            id: id.clone(),
+            at: now,
+            offer,
+            dialect,
+            candidates: Vec::new(),
+        });
     }
 
     fn may_warn(&mut self, now: Timestamp) -> bool {
@@ -282,14 +346,42 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_thousands_does_not_fill_the_box_either() {
+        let rows: Vec<String> = (0..5_000).map(|number| format!("x-{number}")).collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        with_roster(&rows, |roster, _| assert_eq!(roster.ids().count(), MEMBERS));
+    }
+
+    #[test]
+    fn strangers_cannot_fill_the_box() {
+        with_roster(&[], |roster, cx| {
+            for number in 0..500 {
+                let from = PeerId::new(&format!("x-{}", number % 100));
+                let message = ServerMessage::Offer {
+                    from: from.clone(),
+                    sdp: Sdp::new(&format!("{number}")),
+                    dialect: Dialect::Media,
+                    room: None,
+                };
+                roster.on_stranger(&from, message, cx, Timestamp::default());
+            }
+            assert_eq!(roster.strangers.len(), STRANGERS);
+        });
+    }
+
+    #[test]
     fn strangers_cause_one_question_in_ten_seconds() {
         with_roster(&[], |roster, cx| {
             let stranger = PeerId::new("stranger");
+            let ready = ServerMessage::PeerReady {
+                user: stranger.clone(),
+                dialect: Dialect::Media,
+            };
             for millis in 0..10_000 {
-                roster.on_stranger(&stranger, cx, Timestamp::from_millis(millis));
+                roster.on_stranger(&stranger, ready.clone(), cx, Timestamp::from_millis(millis));
             }
             assert_eq!(std::iter::from_fn(|| cx.out.take()).count(), 2);
-            roster.on_stranger(&stranger, cx, Timestamp::from_millis(10_000));
+            roster.on_stranger(&stranger, ready.clone(), cx, Timestamp::from_millis(10_000));
             assert_eq!(std::iter::from_fn(|| cx.out.take()).count(), 2);
         });
     }

@@ -26,11 +26,15 @@ impl Sdp {
         self.value("a=ice-ufrag:")
     }
 
-    /// Looks like something worth giving up a live connection for.
+    /// Has what every description of a connection has; anything else is junk, whatever else it says.
     pub(super) fn is_plausible(&self) -> bool {
-        self.lines().any(|line| line.starts_with("m="))
-            && self.value("a=fingerprint:").is_some()
-            && self.ice_ufrag().is_some()
+        let has = |prefix| self.value(prefix).is_some_and(|value| !value.is_empty());
+        has("m=") && has("a=fingerprint:") && has("a=ice-ufrag:")
+    }
+
+    /// Whether it has a video m-line (RFC 8866 section 5.14), in whatever direction.
+    pub(super) fn has_video(&self) -> bool {
+        self.lines().any(|line| line.starts_with("m=video"))
     }
 
     fn lines(&self) -> impl Iterator<Item = &str> {
@@ -111,6 +115,7 @@ mod tests {
                 sdp.connection_mark(),
                 sdp.ice_ufrag(),
                 sdp.is_plausible(),
+                sdp.has_video(),
             );
             let candidate = IceCandidate {
                 candidate: text,

@@ -1,5 +1,7 @@
 //! The signaling session: connecting, joining, joined, lost; and when to try again.
 
+mod deadlines;
+
 use std::time::Duration;
 
 use super::backoff::{Backoff, Rng};
@@ -15,20 +17,16 @@ use super::types::{SessionId, Timestamp};
 const CONNECT_WAIT: Duration = Duration::from_secs(30);
 /// How long `meeting:joined` may take before `meeting:join` is said again.
 const JOIN_WAIT: Duration = Duration::from_secs(10);
-/// How many unanswered joins end a connection.
-const JOINS: u32 = 2;
 /// How long our own `meeting:leave` may take to come back as `meeting:user-left`.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
-/// After this much silence the server is asked something it must answer.
-const QUIET: Duration = Duration::from_secs(10);
-/// How long that answer may take.
-const PROBE_WAIT: Duration = Duration::from_secs(3);
 /// Nobody else in the room: only a repeated join is answered, and that is asked this seldom.
 const ALONE_PROBE: Duration = Duration::from_secs(30);
 /// Missed events are repaired this often.
 const REFRESH: Duration = Duration::from_secs(45);
 /// A session that held this long ends the series of failures.
 const STABLE: Duration = Duration::from_secs(10);
+/// What the server reports is told at most this often.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// A second ghost of ourselves within this time wants a new connection.
 const GHOST_AGAIN: Duration = Duration::from_secs(5);
 
@@ -83,6 +81,14 @@ pub(super) struct Signaling {
     alone_probe_at: Timestamp,
     refresh_at: Timestamp,
     ghost_at: Option<Timestamp>,
+    /// This join follows a leave of ours, whose echo may still come.
+    left: bool,
+    /// We were taken offline while joining: once joined, that is to be cured.
+    ghosted: bool,
+    /// The server's no ended a join since the last one that succeeded.
+    denied: bool,
+    /// When a report of the server's was told last.
+    told_at: Option<Timestamp>,
     /// Others are known to be in the room, so the server has something to answer.
     has_members: bool,
     /// The server was asked for everybody since this was looked at.
@@ -105,6 +111,10 @@ impl Signaling {
             alone_probe_at: now,
             refresh_at: now,
             ghost_at: None,
+            left: false,
+            ghosted: false,
+            denied: false,
+            told_at: None,
             has_members: false,
             asked: false,
             refusal: None,
@@ -130,8 +140,9 @@ impl Signaling {
         matches!(self.state, State::Joined { .. })
     }
 
-    pub(super) fn is_joining(&self) -> bool {
-        matches!(self.state, State::Joining { .. })
+    /// Joining, or about to: what members say now is for the meeting we are coming to.
+    pub(super) fn is_entering(&self) -> bool {
+        matches!(self.state, State::Joining { .. } | State::Leaving { .. })
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -220,6 +231,7 @@ impl Signaling {
             });
         }
         self.backoff.clear();
+        self.denied = false;
         self.refusal = reason;
         self.enter(State::Idle, out, now);
     }
@@ -246,6 +258,8 @@ impl Signaling {
                 session: opening, ..
             } if opening == session => {
                 self.heard_at = now;
+                self.left = false;
+                self.ghosted = false;
                 self.send_join(session, 1, out, now);
             }
             State::Idle
@@ -355,12 +369,13 @@ impl Signaling {
         true
     }
 
-    /// `meeting:joined`. `true`: we are in the meeting only now, not already.
+    /// `meeting:joined`. `true`: we are in the meeting only now, not already, and may stay.
     pub(super) fn on_joined(&mut self, rng: &mut Rng, out: &mut Outbox, now: Timestamp) -> bool {
         let State::Joining { session, .. } = self.state else {
             return false;
         };
         self.refusal = None;
+        self.denied = false;
         self.alone_probe_at = now + ALONE_PROBE;
         self.refresh_at = now + rng.jitter(REFRESH, 90, 110);
         self.enter(
@@ -371,11 +386,15 @@ impl Signaling {
             out,
             now,
         );
+        if std::mem::take(&mut self.ghosted) {
+            self.on_own_left(rng, out, now);
+            return false;
+        }
         out.notify(Level::Info, "joined the meeting");
         true
     }
 
-    /// `error`, `meeting:join-error` or `exception`.
+    /// `error` or `meeting:join-error`. A disconnect may follow, and then means nothing: its reason is this message.
     pub(super) fn on_server_error(
         &mut self,
         message: &str,
@@ -383,12 +402,36 @@ impl Signaling {
         out: &mut Outbox,
         now: Timestamp,
     ) {
-        if self.is_joining() {
-            // "Not authorized": our participant row vanished, and opening anew joins over REST again. The others
-            // are followed by a disconnect anyway.
+        if !matches!(self.state, State::Joining { .. }) {
+            self.on_report(message, out, now);
+            return;
+        }
+        let needs_operator = message.starts_with("Authentication required");
+        if let (true, Some(session)) = (needs_operator || self.denied, self.session()) {
+            out.push(Effect::CloseSignaling {
+                session,
+                leave: false,
+            });
+            let failure = SignalingFailure::Refused {
+                message: message.to_owned(),
+                needs_operator,
+            };
+            self.on_closed(session, &failure, rng, out, now);
+        } else {
+            // "Not authorized": our participant row vanished, and opening anew joins over REST again.
+            self.denied = true;
             let why = format!("the server did not let us join: {message}");
             self.give_up(&why, rng, out, now);
-        } else {
+        }
+    }
+
+    /// Something went wrong at the server, which may have nothing to do with the join under way: that has its own deadline.
+    pub(super) fn on_report(&mut self, message: &str, out: &mut Outbox, now: Timestamp) {
+        if self
+            .told_at
+            .is_none_or(|at| now.since(at) >= REPORT_INTERVAL)
+        {
+            self.told_at = Some(now);
             out.notify(Level::Warn, format!("the server reported: {message}"));
         }
     }
@@ -409,6 +452,7 @@ impl Signaling {
                     "the server took us offline with an old connection; joining again",
                 );
                 out.send(ClientMessage::Leave);
+                self.left = true;
                 self.enter(
                     State::Leaving {
                         session,
@@ -419,107 +463,9 @@ impl Signaling {
                 );
             }
             State::Leaving { session, .. } => self.send_join(session, 1, out, now),
-            State::Idle
-            | State::Connecting { .. }
-            | State::Joining { .. }
-            | State::Waiting { .. } => {}
-        }
-    }
-
-    /// Whether others are known to be there, so that silence means something.
-    pub(super) fn set_has_members(&mut self, has_members: bool) {
-        self.has_members = has_members;
-    }
-
-    /// Whether the server was asked for everybody since the last look.
-    pub(super) fn take_asked(&mut self) -> bool {
-        std::mem::take(&mut self.asked)
-    }
-
-    fn quiet_at(&self) -> Timestamp {
-        let quiet = self.heard_at + QUIET;
-        if self.has_members {
-            quiet
-        } else {
-            quiet.max(self.alone_probe_at)
-        }
-    }
-
-    pub(super) fn deadlines(&self) -> impl Iterator<Item = (Timestamp, &'static str)> {
-        let first = match self.state {
-            State::Idle => None,
-            State::Connecting { until, .. } => Some((until, "connection attempt too slow")),
-            State::Joining { until, .. } => Some((until, "join unanswered")),
-            State::Leaving { until, .. } => Some((until, "leave unanswered")),
-            State::Waiting { until, .. } => Some((until, "reconnect due")),
-            State::Joined { .. } => Some(match self.probe_until {
-                Some(until) => (until, "server probe unanswered"),
-                None => (self.quiet_at(), "server quiet"),
-            }),
-        };
-        let refresh = self
-            .is_joined()
-            .then_some((self.refresh_at, "roster refresh due"));
-        first.into_iter().chain(refresh)
-    }
-
-    pub(super) fn handle_timeout(&mut self, rng: &mut Rng, out: &mut Outbox, now: Timestamp) {
-        match self.state {
-            State::Idle => {}
-            State::Connecting { until, .. } => {
-                if until <= now {
-                    self.give_up("connecting took too long", rng, out, now);
-                }
-            }
-            State::Joining {
-                session,
-                sent,
-                until,
-            } => {
-                if until <= now {
-                    if sent < JOINS {
-                        self.send_join(session, sent + 1, out, now);
-                    } else {
-                        self.give_up("meeting:join was not answered", rng, out, now);
-                    }
-                }
-            }
-            State::Leaving { session, until } => {
-                if until <= now {
-                    self.send_join(session, 1, out, now);
-                }
-            }
-            State::Waiting { until, .. } => {
-                if until <= now {
-                    self.open(out, now);
-                }
-            }
-            State::Joined { .. } => self.keep_alive(rng, out, now),
-        }
-    }
-
-    /// The server acknowledges nothing, so a dead connection shows only by silence after a question.
-    fn keep_alive(&mut self, rng: &mut Rng, out: &mut Outbox, now: Timestamp) {
-        if let Some(until) = self.probe_until {
-            if until <= now {
-                self.give_up("the server does not answer", rng, out, now);
-                return;
-            }
-        } else if self.quiet_at() <= now {
-            let question = if self.has_members {
-                self.asked = true;
-                ClientMessage::RequestPeers
-            } else {
-                self.alone_probe_at = now + ALONE_PROBE;
-                ClientMessage::Join
-            };
-            out.send(question);
-            self.probe_until = Some(now + PROBE_WAIT);
-        }
-        if self.refresh_at <= now {
-            out.send(ClientMessage::RequestPeers);
-            self.asked = true;
-            self.refresh_at = now + rng.jitter(REFRESH, 90, 110);
+            // It may come before or after the join took effect; only leaving and joining anew is right in both cases.
+            State::Joining { .. } => self.ghosted = !self.left,
+            State::Idle | State::Connecting { .. } | State::Waiting { .. } => {}
         }
     }
 }

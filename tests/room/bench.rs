@@ -42,7 +42,7 @@ pub(super) fn sdp(connection: &str, version: u32, from_box: bool) -> Sdp {
     let tool = if from_box { "a=tool:huddled\r\n" } else { "" };
     Sdp::new(&format!(
         "v=0\r\no=- 1 {version} IN IP4 0.0.0.0\r\ns=-\r\n{tool}a=fingerprint:sha-256 {connection}\r\n\
-         a=ice-ufrag:{connection}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+         a=ice-ufrag:{connection}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\n"
     ))
 }
 
@@ -86,13 +86,18 @@ impl Bench {
         }
     }
 
-    /// Started, connected, joined with these others; everything until then is taken away.
+    /// Started, connected, joined with these others, announced and echoed; everything until then is taken away.
     pub(super) fn joined(others: &[&str]) -> Self {
         let mut bench = Self::new(settings());
         bench.tell(Event::Started {
             persisted: open_state(),
         });
         bench.join(others);
+        bench.echo(false);
+        bench.hear(ServerMessage::UserVideoOff {
+            user: id(OWN),
+            video_off: false,
+        });
         bench.take();
         bench
     }
@@ -141,6 +146,14 @@ impl Bench {
         self.tell(Event::MessageReceived {
             session: self.session,
             message,
+        });
+    }
+
+    /// Says of our microphone what the server may: an echo, or a host's order.
+    pub(super) fn echo(&mut self, muted: bool) {
+        self.hear(ServerMessage::UserMuted {
+            user: id(OWN),
+            muted,
         });
     }
 

@@ -246,6 +246,11 @@ fn after_any_trouble_every_meeting_becomes_whole_and_its_states_are_true() {
                 _ => world.dice.roll(700),
             };
             world.run(pause);
+            if world.dice.roll(20) == 0 {
+                // The machine stood still.
+                let pause = 3_000 + world.dice.roll(17_000);
+                world.now = world.now + std::time::Duration::from_millis(pause);
+            }
             trouble(&mut world, boxes);
         }
         // The trouble is over.

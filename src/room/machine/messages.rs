@@ -21,9 +21,11 @@ impl Room {
         }
         match message {
             ServerMessage::Joined { user: _ } => {
+                let was_joined = self.signaling.is_joined();
                 if self.signaling.on_joined(&mut self.rng, &mut self.out, now) {
                     self.on_joined(now);
                 }
+                self.after_signaling(was_joined);
             }
             ServerMessage::Participants(rows) => {
                 self.with_peers(|roster, cx| roster.on_participants(&rows, cx, now));
@@ -41,7 +43,10 @@ impl Room {
                     self.with_peers(|roster, cx| roster.on_left(&user, cx, now));
                 }
             }
-            ServerMessage::ServerError { message } | ServerMessage::Exception { message } => {
+            ServerMessage::Exception { message } => {
+                self.signaling.on_report(&message, &mut self.out, now);
+            }
+            ServerMessage::ServerError { message } => {
                 let was_joined = self.signaling.is_joined();
                 self.signaling
                     .on_server_error(&message, &mut self.rng, &mut self.out, now);
@@ -53,7 +58,7 @@ impl Room {
             | ServerMessage::Candidate { .. } => {
                 if self.signaling.is_joined() {
                     self.on_peer_signaling(message, &own, now);
-                } else if self.signaling.is_joining() && self.held.len() < HELD {
+                } else if self.signaling.is_entering() && self.held.len() < HELD {
                     self.held.push_back(message);
                 }
             }
@@ -143,12 +148,9 @@ impl Room {
         if from == *own || !is_here {
             return;
         }
-        let is_candidate = matches!(message, ServerMessage::Candidate { .. });
         self.with_peers(|roster, cx| {
             let Some(peer) = roster.member(&from) else {
-                if !is_candidate {
-                    roster.on_stranger(&from, cx, now);
-                }
+                roster.on_stranger(&from, message, cx, now);
                 return;
             };
             if let ServerMessage::PeerReady { dialect, .. } = message {
@@ -156,7 +158,7 @@ impl Room {
             } else if let ServerMessage::Offer { sdp, dialect, .. } = message {
                 peer.on_offer(sdp, dialect, cx, now);
             } else if let ServerMessage::Answer { sdp, dialect, .. } = message {
-                peer.on_answer(sdp, dialect, cx);
+                peer.on_answer(sdp, dialect, cx, now);
             } else if let ServerMessage::Candidate { candidate, .. } = message {
                 peer.on_candidate(candidate, cx);
             }

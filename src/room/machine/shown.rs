@@ -159,7 +159,7 @@ impl Room {
             self.signaling.is_joined(),
             "messages go out exactly while joined"
         );
-        debug_assert!(self.held.is_empty() || self.signaling.is_joining());
+        debug_assert!(self.held.is_empty() || self.signaling.is_entering());
         let live = self.roster.iter().filter_map(|peer| {
             peer.connection
                 .as_ref()

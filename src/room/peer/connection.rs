@@ -6,15 +6,15 @@ use super::super::negotiation::Negotiation;
 use super::super::notice::Level;
 use super::super::snapshot::PeerPhase;
 use super::super::types::{
-    ConnectionState, Dialect, Generation, IceCandidate, IceConnectionState, Sdp, Timestamp,
+    ConnectionState, Dialect, IceCandidate, IceConnectionState, Sdp, Timestamp,
 };
-use super::{Connection, Context, Peer};
+use super::{Connection, Context, OFFERS, ORDER_WAIT, Peer};
 
 impl Peer {
     /// Closes the connection, if there is one; nothing is planned by that.
     pub(in super::super) fn close(&mut self, cx: &mut Context<'_>, now: Timestamp) {
         if let Some(connection) = self.connection.take() {
-            cx.out.close(&self.id, connection.generation);
+            cx.out.close(&self.id, connection.generation, now);
         } else {
             return;
         }
@@ -37,7 +37,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn open(&mut self, cx: &mut Context<'_>, now: Timestamp) -> Generation {
+    fn open(&mut self, cx: &mut Context<'_>, now: Timestamp) {
         debug_assert!(self.connection.is_none(), "one connection at a time");
         self.offer_at = None;
         let generation = cx.out.open(&self.id);
@@ -46,26 +46,34 @@ impl Peer {
             negotiation: Negotiation::new(),
             opened_at: now,
             establish_until: None,
+            order_until: now + ORDER_WAIT,
+            offered_video: false,
         });
         self.set_state(ConnectionState::New, cx, now);
         self.set_ice(IceConnectionState::New, cx);
-        generation
     }
 
     /// A new connection, and an offer over it.
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, now: Timestamp) {
-        let generation = self.open(cx, now);
+        self.open(cx, now);
         // What came before belongs to connections of the past.
         self.early.clear();
+        self.offer(cx, now);
+    }
+
+    /// Orders an offer over the connection that is there.
+    pub(super) fn offer(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
         let negotiation = cx.out.next_negotiation();
-        if let Some(connection) = &mut self.connection {
-            connection.negotiation.enter_creating_offer(negotiation);
-        }
+        connection.negotiation.enter_creating_offer(negotiation);
+        connection.order_until = now + ORDER_WAIT;
         let order = PeerOrder::CreateOffer {
             negotiation,
             ice_restart: false,
         };
-        cx.out.order(&self.id, generation, order);
+        cx.out.order(&self.id, connection.generation, order);
     }
 
     pub(super) fn open_and_accept(
@@ -76,22 +84,39 @@ impl Peer {
         now: Timestamp,
     ) {
         self.open(cx, now);
-        self.accept(sdp, dialect, cx);
+        self.accept(sdp, dialect, cx, now);
     }
 
-    pub(super) fn accept(&mut self, sdp: Sdp, dialect: Dialect, cx: &mut Context<'_>) {
+    pub(super) fn accept(
+        &mut self,
+        sdp: Sdp,
+        dialect: Dialect,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) {
         let Some(connection) = &mut self.connection else {
             return;
         };
+        if self.offers.len() == OFFERS {
+            self.offers.pop_front();
+        }
+        self.offers.push_back(sdp.clone());
         let negotiation = cx.out.next_negotiation();
         connection
             .negotiation
             .enter_creating_answer(negotiation, sdp.clone(), dialect);
+        connection.order_until = now + ORDER_WAIT;
         let order = PeerOrder::AcceptOffer { negotiation, sdp };
         cx.out.order(&self.id, connection.generation, order);
     }
 
-    pub(super) fn yield_and_accept(&mut self, sdp: Sdp, dialect: Dialect, cx: &mut Context<'_>) {
+    pub(super) fn yield_and_accept(
+        &mut self,
+        sdp: Sdp,
+        dialect: Dialect,
+        cx: &mut Context<'_>,
+        now: Timestamp,
+    ) {
         if let Some(connection) = &self.connection
             && let Some(negotiation) = connection.negotiation.current()
         {
@@ -99,7 +124,7 @@ impl Peer {
             let order = PeerOrder::Rollback { negotiation };
             cx.out.order(&self.id, connection.generation, order);
         }
-        self.accept(sdp, dialect, cx);
+        self.accept(sdp, dialect, cx, now);
     }
 
     // ---- sending

@@ -81,6 +81,13 @@ impl Peer {
         connection.negotiation.due(self.dialect.is_some(), single)
     }
 
+    /// When a connection that was ordered a description and says nothing is given up.
+    fn order_until(&self) -> Option<Timestamp> {
+        let connection = self.connection.as_ref()?;
+        let is_ordered = connection.negotiation.is_ordered();
+        is_ordered.then_some(connection.order_until)
+    }
+
     /// All deadlines that count now. While the server is away nothing is begun, so only the grace of a leaver runs.
     pub(in super::super) fn deadlines(
         &self,
@@ -91,6 +98,7 @@ impl Peer {
             self.offer_at.map(|at| (at, "offer due")),
             self.offer_due().map(|(at, _)| (at, "answer awaited")),
             establish.map(|at| (at, "connection attempt too slow")),
+            self.order_until().map(|at| (at, "connection silent")),
             self.interrupted_until
                 .map(|at| (at, "interrupted too long")),
             self.stale_until.map(|at| (at, "member unconfirmed")),
@@ -130,10 +138,16 @@ impl Peer {
             connection.establish_until = None;
             return self.fail("connecting took too long", false, cx, now);
         }
-        if let Some((at, what)) = self.offer_due()
+        if due(self.order_until()) {
+            return self.fail("the connection does not answer", false, cx, now);
+        }
+        // After a pause of the whole machine several may be due.
+        while let Some((at, what)) = self.offer_due()
             && at <= now
         {
-            return self.on_offer_due(what, cx, now);
+            if self.on_offer_due(what, cx, now) == Fate::Gone {
+                return Fate::Gone;
+            }
         }
         if due(self.offer_at) {
             self.offer_at = None;
@@ -155,7 +169,7 @@ impl Peer {
                     && let Some((sdp, dialect)) = connection.negotiation.take_ignored()
                     && own_is_greater
                 {
-                    self.yield_and_accept(sdp, dialect, cx);
+                    self.yield_and_accept(sdp, dialect, cx, now);
                 }
             }
             Due::GiveUp => {

@@ -1,5 +1,6 @@
 //! What the connection reports.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::effect::{PeerOrder, RoomEvent};
@@ -50,6 +51,7 @@ impl Peer {
                     });
                     self.send_candidates(candidates, dialect, cx);
                     self.on_stable(cx, now);
+                    self.offer_video(cx, now);
                 }
             }
             PeerEvent::AnswerApplied { negotiation } => {
@@ -75,8 +77,11 @@ impl Peer {
                     .negotiation
                     .on_local_candidate(negotiation, candidate)
                 {
-                    let dialect = self.dialect.unwrap_or(Dialect::Media);
-                    self.send_candidates(vec![candidate], dialect, cx);
+                    let said = self.dialect.unwrap_or(Dialect::Media);
+                    let dialects = connection.negotiation.sent_in().cloned();
+                    for dialect in dialects.unwrap_or(BTreeSet::from([said])) {
+                        self.send_candidates(vec![candidate.clone()], dialect, cx);
+                    }
                 }
             }
             PeerEvent::ConnectionState(state) => return self.on_connection_state(state, cx, now),
@@ -99,7 +104,20 @@ impl Peer {
             connection.establish_until = Some(now + ESTABLISH);
         }
         if let Some((sdp, dialect)) = connection.negotiation.take_queued() {
-            self.accept(sdp, dialect, cx);
+            self.accept(sdp, dialect, cx, now);
+        }
+    }
+
+    /// An answer cannot add m-lines: to a peer that offered audio alone our camera is offered once that is settled.
+    fn offer_video(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        let lacks_video = self.offers.back().is_some_and(|offer| !offer.has_video());
+        if let Some(connection) = &mut self.connection
+            && lacks_video
+            && !connection.offered_video
+            && connection.negotiation.state == State::Stable
+        {
+            connection.offered_video = true;
+            self.offer(cx, now);
         }
     }
 
@@ -142,8 +160,7 @@ impl Peer {
         let was = self.state;
         self.set_state(state, cx, now);
         match state {
-            ConnectionState::New => {}
-            ConnectionState::Connecting => {
+            ConnectionState::New | ConnectionState::Connecting => {
                 if was == ConnectionState::Connected || was == ConnectionState::Disconnected {
                     self.phase = PeerPhase::Interrupted;
                     self.interrupted_until = None;

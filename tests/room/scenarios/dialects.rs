@@ -249,3 +249,178 @@ fn a_browsers_ready_on_a_live_connection_rebuilds_it_and_a_boxs_does_not() {
     );
     bench.expect_offer_order("z-2");
 }
+
+#[test]
+fn an_offer_of_somebody_the_roster_lacks_is_answered_once_the_server_names_it() {
+    let mut bench = Bench::joined(&[]);
+    bench.hear_offer("z-1", &sdp("z-old", 1, false), Dialect::Media);
+    bench.hear_offer("z-1", &sdp("z", 1, false), Dialect::Media);
+    for from in ["z-1", "z-2"] {
+        bench.hear(ServerMessage::Candidate {
+            from: id(from),
+            candidate: candidate(1, Some("z")),
+            dialect: Dialect::Media,
+            room: None,
+        });
+    }
+    assert_eq!(bench.sent(), [ClientMessage::RequestPeers]);
+    bench.hear(ServerMessage::UserJoined(row("z-1")));
+    let orders = bench.orders();
+    let negotiation = match &orders[..] {
+        [
+            (_, _, PeerOrder::Open),
+            (
+                _,
+                _,
+                PeerOrder::AcceptOffer {
+                    negotiation,
+                    sdp: s,
+                },
+            ),
+        ] if *s == sdp("z", 1, false) => *negotiation,
+        _ => panic!("{orders:?}"),
+    };
+    bench.report(
+        "z-1",
+        orders[0].1,
+        PeerEvent::AnswerCreated {
+            negotiation,
+            sdp: sdp("own", 1, true),
+        },
+    );
+    assert!(
+        matches!(bench.orders()[..], [(_, _, PeerOrder::AddCandidate(_))]),
+        "with its candidate"
+    );
+}
+
+#[test]
+fn an_old_offer_of_a_stranger_is_not_answered() {
+    let mut bench = Bench::joined(&[]);
+    bench.hear_offer("z-1", &sdp("z", 1, false), Dialect::Media);
+    bench.pass(5_000);
+    bench.take();
+    bench.hear(ServerMessage::UserJoined(row("z-1")));
+    assert!(bench.orders().is_empty());
+}
+
+#[test]
+fn junk_does_not_hide_that_the_next_offer_is_of_a_new_connection() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let generation = bench.connect("z-1");
+    for junk in [
+        "",
+        "v=0\r\no=- x\r\nm=audio 9\r\na=fingerprint:\r\na=ice-ufrag:z-1-1",
+    ] {
+        bench.hear_offer("z-1", &Sdp::new(junk), Dialect::Media);
+    }
+    assert!(bench.orders().is_empty(), "nothing to apply");
+    bench.hear_offer("z-1", &sdp("z-reloaded", 1, false), Dialect::Media);
+    let orders = bench.orders();
+    assert_eq!(orders[0], ("z-1".into(), generation, PeerOrder::Close));
+}
+
+#[test]
+fn a_junk_answer_does_not_cost_the_connection_that_waits_for_the_real_one() {
+    let mut bench = Bench::joined(&["z-1"]);
+    own_offer_sent(&mut bench, "z-1", Dialect::Media);
+    bench.hear_answer("z-1", &Sdp::new("v=0\r\nm=audio 9\r\n"), Dialect::Media);
+    assert!(bench.orders().is_empty());
+    bench.hear_answer("z-1", &sdp("z", 1, false), Dialect::Media);
+    assert!(matches!(
+        bench.orders()[..],
+        [(_, _, PeerOrder::AcceptAnswer { .. })]
+    ));
+}
+
+#[test]
+fn interleaved_copies_of_two_connections_offers_do_not_bring_the_old_one_back() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let (a, b) = (sdp("z-a", 1, false), sdp("z-b", 1, false));
+    for offer in [&a, &b] {
+        bench.hear_offer("z-1", offer, Dialect::Media);
+    }
+    bench.take();
+    for copy in [&a, &b] {
+        bench.hear_offer("z-1", copy, Dialect::Media);
+    }
+    assert!(bench.orders().is_empty());
+}
+
+#[test]
+fn candidates_go_out_in_every_dialect_the_offer_went_out_in() {
+    let mut bench = Bench::joined(&[]);
+    bench.hear(ServerMessage::UserJoined(row("a-1")));
+    let (generation, negotiation) = bench.expect_offer_order("a-1");
+    bench.report(
+        "a-1",
+        generation,
+        PeerEvent::OfferCreated {
+            negotiation,
+            sdp: sdp("own", 1, true),
+        },
+    );
+    bench.pass(5_000);
+    bench.take();
+    bench.report(
+        "a-1",
+        generation,
+        PeerEvent::LocalCandidate {
+            negotiation,
+            candidate: candidate(1, None),
+        },
+    );
+    let dialects: Vec<Dialect> = bench
+        .sent()
+        .iter()
+        .filter_map(|message| match message {
+            ClientMessage::Candidate { dialect, .. } => Some(*dialect),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(dialects, [Dialect::Media, Dialect::Webrtc]);
+}
+
+#[test]
+fn to_a_peer_that_offered_audio_alone_our_camera_is_offered_afterwards_once() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let audio = |version| {
+        let text = sdp("z", version, false);
+        Sdp::new(text.as_str().split("m=video").next().unwrap_or_default())
+    };
+    bench.hear_offer("z-1", &audio(1), Dialect::Media);
+    let (generation, mut negotiation) = bench.expect_accept_order("z-1");
+    for version in 2..4 {
+        bench.report(
+            "z-1",
+            generation,
+            PeerEvent::AnswerCreated {
+                negotiation,
+                sdp: sdp("own", version, true),
+            },
+        );
+        if version == 2 {
+            let (same, offered) = bench.expect_offer_order("z-1");
+            assert_eq!(same, generation, "over the same connection");
+            bench.report(
+                "z-1",
+                generation,
+                PeerEvent::OfferCreated {
+                    negotiation: offered,
+                    sdp: sdp("own", 9, true),
+                },
+            );
+            bench.hear_answer("z-1", &sdp("z", 9, false), Dialect::Media);
+            bench.report(
+                "z-1",
+                generation,
+                PeerEvent::AnswerApplied {
+                    negotiation: offered,
+                },
+            );
+            bench.hear_offer("z-1", &audio(version), Dialect::Media);
+            negotiation = bench.expect_accept_order("z-1").1;
+        }
+    }
+    assert!(bench.orders().is_empty(), "not for ever");
+}

@@ -253,3 +253,132 @@ fn late_reports_of_a_closed_generation_mean_nothing() {
     bench.report("z-1", old, PeerEvent::KeyframeRequested);
     assert!(bench.take().is_empty());
 }
+
+#[test]
+fn a_connection_that_never_reports_what_it_was_ordered_is_made_anew() {
+    let silent = |bench: &mut Bench, generation: Generation| {
+        bench.pass_with_server(9);
+        assert!(bench.orders().is_empty());
+        bench.pass_with_server(1);
+        assert_eq!(
+            bench.orders(),
+            [("z-1".into(), generation, PeerOrder::Close)]
+        );
+        assert_eq!(bench.peer("z-1").phase, PeerPhase::Recreating);
+        bench.pass(1_000);
+        bench.expect_offer_order("z-1");
+    };
+    // An offer that is never created.
+    let mut bench = Bench::joined(&["z-1"]);
+    bench.hear_ready("z-1", Dialect::Media);
+    let (generation, _) = bench.expect_offer_order("z-1");
+    silent(&mut bench, generation);
+    // An answer that is never created.
+    let mut bench = Bench::joined(&["z-1"]);
+    bench.hear_offer("z-1", &sdp("z", 1, false), Dialect::Media);
+    let (generation, _) = bench.expect_accept_order("z-1");
+    silent(&mut bench, generation);
+    // An answer that is never applied.
+    let mut bench = Bench::joined(&["z-1"]);
+    let (generation, _) = own_offer_sent(&mut bench, "z-1", Dialect::Media);
+    bench.hear_answer("z-1", &sdp("z", 1, false), Dialect::Media);
+    bench.take();
+    silent(&mut bench, generation);
+}
+
+#[test]
+fn after_a_long_pause_of_the_machine_everything_due_is_done_at_once() {
+    let mut bench = Bench::joined(&[]);
+    own_offer_sent(&mut bench, "a-1", Dialect::Media);
+    bench.hear_offer("a-1", &sdp("strange", 1, false), Dialect::Media);
+    bench.now = bench.now + Duration::from_secs(6);
+    bench.pass(0);
+    let next = bench.room.poll_timeout().map(|(at, _)| at);
+    assert!(next.is_some_and(|at| at > bench.now), "{next:?}");
+}
+
+#[test]
+fn a_late_answer_to_an_offer_given_up_does_not_leave_two_halves_that_do_not_fit() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let (generation, negotiation) = own_offer_sent(&mut bench, "z-1", Dialect::Media);
+    // What we take for the answer was given to an earlier offer.
+    let late = sdp("late", 1, false);
+    bench.hear_answer("z-1", &late, Dialect::Media);
+    bench.report("z-1", generation, PeerEvent::AnswerApplied { negotiation });
+    bench.take();
+    bench.hear_answer("z-1", &sdp("right", 1, false), Dialect::Media);
+    let orders = bench.orders();
+    assert_eq!(orders[0], ("z-1".into(), generation, PeerOrder::Close));
+    let (generation, negotiation) = match orders[2] {
+        (_, generation, PeerOrder::CreateOffer { negotiation, .. }) => (generation, negotiation),
+        _ => panic!("{orders:?}"),
+    };
+    bench.report(
+        "z-1",
+        generation,
+        PeerEvent::OfferCreated {
+            negotiation,
+            sdp: sdp("own", 2, true),
+        },
+    );
+    bench.hear_answer("z-1", &sdp("right", 1, false), Dialect::Media);
+    assert!(bench.orders().is_empty(), "its copy answers nothing");
+    bench.hear_answer("z-1", &sdp("newest", 1, false), Dialect::Media);
+    assert!(matches!(
+        bench.orders()[..],
+        [(_, _, PeerOrder::AcceptAnswer { .. })]
+    ));
+}
+
+#[test]
+fn a_connection_that_falls_back_to_new_is_not_shown_as_connected_and_not_waited_for_for_ever() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let generation = bench.connect("z-1");
+    bench.report(
+        "z-1",
+        generation,
+        PeerEvent::ConnectionState(ConnectionState::New),
+    );
+    assert_eq!(bench.peer("z-1").phase, PeerPhase::Interrupted);
+    bench.take();
+    bench.pass_with_server(15);
+    assert!(
+        bench
+            .orders()
+            .contains(&("z-1".into(), generation, PeerOrder::Close))
+    );
+}
+
+#[test]
+fn after_our_return_an_absent_row_is_called_in_the_rhythm_of_a_new_member() {
+    let mut bench = Bench::joined(&[]);
+    bench.hear(ServerMessage::UserJoined(row("a-1")));
+    // Long enough for the slow rhythm, and into its pause.
+    for _ in 0..45 {
+        let orders = bench.orders();
+        for (_, generation, order) in orders {
+            if let PeerOrder::CreateOffer { negotiation, .. } = order {
+                bench.report(
+                    "a-1",
+                    generation,
+                    PeerEvent::OfferCreated {
+                        negotiation,
+                        sdp: sdp("own", 1, true),
+                    },
+                );
+            }
+        }
+        bench.pass_with_server(1);
+    }
+    bench.tell(Event::SignalingClosed {
+        session: bench.session,
+        failure: SignalingFailure::Unreachable {
+            message: "reset".into(),
+        },
+    });
+    bench.pass(1_000);
+    bench.take();
+    bench.join(&["a-1"]);
+    bench.pass(100);
+    bench.expect_offer_order("a-1");
+}

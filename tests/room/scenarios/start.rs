@@ -137,3 +137,45 @@ fn without_a_meeting_it_runs_unconfigured_and_opens_nothing() {
     assert_eq!(snapshot.signaling, SignalingState::Unconfigured);
     assert_eq!(snapshot.led_status.shape, Shape::SlowPulse);
 }
+
+#[test]
+fn a_first_start_that_cannot_be_written_stays_closed_until_somebody_presses() {
+    for disk_answers in [true, false] {
+        let mut bench = Bench::new(settings());
+        bench.answers = false;
+        bench.tell(Event::Started {
+            persisted: Persisted::Absent,
+        });
+        let state = |muted, camera_off| PersistedState {
+            muted,
+            camera_off,
+            place: settings().place,
+        };
+        let failed = |state| Event::StatePersisted {
+            state,
+            error: Some("read-only file system".into()),
+        };
+        if disk_answers {
+            bench.tell(failed(state(false, false)));
+        } else {
+            bench.pass(3_000);
+        }
+        let effects = bench.take();
+        for effect in [
+            Effect::SetMicrophone { muted: true },
+            Effect::SetCamera { off: true },
+        ] {
+            assert!(effects.contains(&effect), "{effects:?}");
+        }
+        bench.tell(Event::MicrophoneConfirmed { muted: true });
+        bench.pass(60_000);
+        bench.take();
+        assert!(bench.room.snapshot().microphone_muted);
+        bench.press(Button::Mic);
+        bench.tell(failed(state(false, true)));
+        bench.pass(3_000);
+        let effects = bench.take();
+        assert!(effects.contains(&Effect::SetMicrophone { muted: false }));
+        assert!(!effects.contains(&Effect::SetCamera { off: false }));
+    }
+}

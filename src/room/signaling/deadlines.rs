@@ -1,0 +1,120 @@
+//! What is due when: answers that do not come, a server that is silent, events that were missed.
+
+use std::time::Duration;
+
+use super::super::backoff::Rng;
+use super::super::message::ClientMessage;
+use super::super::outbox::Outbox;
+use super::super::types::Timestamp;
+use super::{ALONE_PROBE, REFRESH, Signaling, State};
+
+/// After this much silence the server is asked something it must answer.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long that answer may take.
+const PROBE_WAIT: Duration = Duration::from_secs(3);
+/// How many unanswered joins end a connection.
+const JOINS: u32 = 2;
+
+impl Signaling {
+    /// Whether others are known to be there, so that silence means something.
+    pub(in super::super) fn set_has_members(&mut self, has_members: bool) {
+        self.has_members = has_members;
+    }
+
+    /// Whether the server was asked for everybody since the last look.
+    pub(in super::super) fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.asked)
+    }
+
+    fn quiet_at(&self) -> Timestamp {
+        let quiet = self.heard_at + QUIET;
+        if self.has_members {
+            quiet
+        } else {
+            quiet.max(self.alone_probe_at)
+        }
+    }
+
+    pub(in super::super) fn deadlines(&self) -> impl Iterator<Item = (Timestamp, &'static str)> {
+        let first = match self.state {
+            State::Idle => None,
+            State::Connecting { until, .. } => Some((until, "connection attempt too slow")),
+            State::Joining { until, .. } => Some((until, "join unanswered")),
+            State::Leaving { until, .. } => Some((until, "leave unanswered")),
+            State::Waiting { until, .. } => Some((until, "reconnect due")),
+            State::Joined { .. } => Some(match self.probe_until {
+                Some(until) => (until, "server probe unanswered"),
+                None => (self.quiet_at(), "server quiet"),
+            }),
+        };
+        let refresh = self
+            .is_joined()
+            .then_some((self.refresh_at, "roster refresh due"));
+        first.into_iter().chain(refresh)
+    }
+
+    pub(in super::super) fn handle_timeout(
+        &mut self,
+        rng: &mut Rng,
+        out: &mut Outbox,
+        now: Timestamp,
+    ) {
+        match self.state {
+            State::Idle => {}
+            State::Connecting { until, .. } => {
+                if until <= now {
+                    self.give_up("connecting took too long", rng, out, now);
+                }
+            }
+            State::Joining {
+                session,
+                sent,
+                until,
+            } => {
+                if until <= now {
+                    if sent < JOINS {
+                        self.send_join(session, sent + 1, out, now);
+                    } else {
+                        self.give_up("meeting:join was not answered", rng, out, now);
+                    }
+                }
+            }
+            State::Leaving { session, until } => {
+                if until <= now {
+                    self.send_join(session, 1, out, now);
+                }
+            }
+            State::Waiting { until, .. } => {
+                if until <= now {
+                    self.open(out, now);
+                }
+            }
+            State::Joined { .. } => self.keep_alive(rng, out, now),
+        }
+    }
+
+    /// The server acknowledges nothing, so a dead connection shows only by silence after a question.
+    fn keep_alive(&mut self, rng: &mut Rng, out: &mut Outbox, now: Timestamp) {
+        if let Some(until) = self.probe_until {
+            if until <= now {
+                self.give_up("the server does not answer", rng, out, now);
+                return;
+            }
+        } else if self.quiet_at() <= now {
+            let question = if self.has_members {
+                self.asked = true;
+                ClientMessage::RequestPeers
+            } else {
+                self.alone_probe_at = now + ALONE_PROBE;
+                ClientMessage::Join
+            };
+            out.send(question);
+            self.probe_until = Some(now + PROBE_WAIT);
+        }
+        if self.refresh_at <= now {
+            out.send(ClientMessage::RequestPeers);
+            self.asked = true;
+            self.refresh_at = now + rng.jitter(REFRESH, 90, 110);
+        }
+    }
+}
