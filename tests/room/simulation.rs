@@ -155,7 +155,7 @@ fn trouble(world: &mut World, boxes: usize) {
     let members = world.members.len();
     let any = world.dice.roll(members as u64) as usize;
     let a_box = world.dice.roll(boxes as u64) as usize;
-    match world.dice.roll(22) {
+    match world.dice.roll(23) {
         0 => world.restart_server(),
         1 => world.server_up = !world.server_up,
         2 => {
@@ -202,7 +202,8 @@ fn trouble(world: &mut World, boxes: usize) {
             command(world, a_box, wish);
         }
         17 => world.duplicates = !world.duplicates,
-        18 => {
+        18 => world.defective = !world.defective,
+        19 => {
             let event = stray_report(world);
             world.fact(a_box, event);
         }
@@ -259,6 +260,7 @@ fn after_any_trouble_every_meeting_becomes_whole_and_its_states_are_true() {
             world.restart_server();
         }
         world.offline.clear();
+        world.defective = false;
         for a in 0..world.members.len() {
             for b in a + 1..world.members.len() {
                 world.set_path(a, b, true);
@@ -288,6 +290,10 @@ fn after_any_trouble_every_meeting_becomes_whole_and_its_states_are_true() {
                 Some(snapshot.microphone_muted)
             );
             assert_eq!(snapshot.camera_confirmed, Some(snapshot.camera_off));
+            assert_eq!(
+                world.members[index].disk_muted, snapshot.microphone_muted,
+                "a restart finds the truth"
+            );
             assert_eq!(
                 world.members[index].muted_at_server, snapshot.microphone_confirmed,
                 "the server knows the truth"

@@ -66,8 +66,10 @@ pub(super) struct Member {
     /// Somebody in the room pressed since the microphone was closed last (or it started open).
     may_open: bool,
     /// What the disk says about the microphone.
-    disk_muted: bool,
+    pub(super) disk_muted: bool,
     disk_free: Timestamp,
+    /// The last write failed.
+    disk_failed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +124,8 @@ pub(super) struct World {
     pub(super) server_silent: bool,
     /// Relays copies, as two gateways do.
     pub(super) duplicates: bool,
+    /// Sessions forget some of their reports, and disks do not write.
+    pub(super) defective: bool,
     /// Pairs without a path.
     pub(super) cut: BTreeSet<(usize, usize)>,
     /// Members that cannot reach the server.
@@ -168,6 +172,7 @@ impl World {
             server_up: true,
             server_silent: false,
             duplicates: false,
+            defective: false,
             cut: BTreeSet::new(),
             offline: BTreeSet::new(),
             effects: 0,
@@ -220,6 +225,7 @@ impl World {
             may_open: true,
             disk_muted: false,
             disk_free: Timestamp::default(),
+            disk_failed: false,
         });
         self.members.len() - 1
     }

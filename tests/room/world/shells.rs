@@ -44,7 +44,10 @@ impl World {
                     member.may_open = false;
                 } else {
                     assert!(member.may_open, "only a press in the room opens");
-                    assert!(!member.disk_muted, "open is on the disk before it opens");
+                    assert!(
+                        !member.disk_muted || member.disk_failed,
+                        "open is on the disk before it opens"
+                    );
                 }
                 self.later(
                     millis(20),
@@ -59,8 +62,15 @@ impl World {
             }
             Effect::PersistState { state, sync } => {
                 let member = &mut self.members[index];
-                assert!(state.muted || sync || !member.disk_muted, "open is synced");
-                member.disk_muted = state.muted;
+                assert!(
+                    state.muted || sync || !member.disk_muted || member.disk_failed,
+                    "open is synced"
+                );
+                member.disk_failed = self.defective;
+                if !self.defective {
+                    member.disk_muted = state.muted;
+                }
+                let error = self.defective.then(|| "disk full".to_owned());
                 let after = 5 + self.dice.roll(200);
                 // The disk answers in order.
                 self.members[index].disk_free =
@@ -68,7 +78,7 @@ impl World {
                 let after = self.members[index].disk_free.since(self.now);
                 self.later(
                     after,
-                    Delivery::Fact(index, Event::StatePersisted { state, error: None }),
+                    Delivery::Fact(index, Event::StatePersisted { state, error }),
                 );
             }
             Effect::Exit => self.members[index].exited = true,
@@ -84,6 +94,15 @@ impl World {
     }
 
     pub(super) fn report(&mut self, end: usize, after: u64, event: PeerEvent) {
+        let is_description = matches!(
+            event,
+            PeerEvent::OfferCreated { .. }
+                | PeerEvent::AnswerCreated { .. }
+                | PeerEvent::AnswerApplied { .. }
+        );
+        if self.defective && is_description && self.dice.roll(6) == 0 {
+            return;
+        }
         let End {
             member,
             ref remote,
