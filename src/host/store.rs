@@ -171,6 +171,7 @@ impl Order {
 }
 
 fn write_orders(directory: &Path, queue: &Queue) {
+    let mut complained_of = None;
     loop {
         let orders = queue.take();
         let Some(newest) = orders.back() else {
@@ -180,9 +181,13 @@ fn write_orders(directory: &Path, queue: &Queue) {
         let written = replace(directory, &newest.state, sync);
         let error = written.as_ref().err().map(|error| {
             let text = format!("{}: {error}", directory.join(FILE).display());
-            log::error!("the state file is not written: {text}");
+            // Once for a row of failures: the room orders it again and again until it succeeds.
+            if complained_of.as_ref() != Some(&text) {
+                log::error!("the state file is not written: {text}");
+            }
             text
         });
+        complained_of.clone_from(&error);
         for order in orders {
             order.report(error.clone());
         }
