@@ -20,7 +20,8 @@ lint: setup ## formatting and lints, warnings are errors
 test: setup ## everything that everybody runs, at most 20 minutes on 2 cores
 	@scripts/test.sh
 
-test-full: setup ## the slow rest, at most 60 minutes with `make test`
+test-full: ## the slow rest, at most 60 minutes with `make test`
+	@scripts/setup.sh full
 	@scripts/test-full.sh
 
 doc: ## the crate's documentation, warnings are errors

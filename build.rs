@@ -32,6 +32,10 @@ fn mutate() {
     match env::var("HUDDLED_MUTATION").as_deref() {
         Err(_) | Ok("") => {}
         Ok("mute_gate_removed") => {
+            assert!(
+                env::var("PROFILE").is_ok_and(|profile| profile == "debug"),
+                "HUDDLED_MUTATION is for the mute test's debug build; unset it to build a release"
+            );
             println!("cargo:rustc-cfg=mute_gate_removed");
             println!(
                 "cargo:warning=HUDDLED_MUTATION=mute_gate_removed: this build sends sound while muted; it is for the mute test alone"

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/steps.sh
+. scripts/boxes.sh
 
 licences() {
   if ! cargo deny --version >/dev/null 2>&1; then
@@ -18,11 +19,8 @@ licences() {
   fi
 }
 
-browser() {
-  HUDDLED_BIN="$PWD/target/debug/huddled" HUDDLED_MUTANT_BIN="$PWD/target/mutant/huddled" \
-    node --test tests/browser/slow.mjs
-}
-
 step "documentation" make --no-print-directory doc
 step "licences, sources" licences
-step "slow browser scenarios" browser
+step "a box without a mute gate, for the test that must fail" build_mutant
+step "the binaries" cargo build --locked --bins
+step "slow browser scenarios" browser_set slow

@@ -78,13 +78,14 @@ fn main() -> ExitCode {
 fn run(config: Option<PathBuf>, state_dir: Option<PathBuf>, allow_sim: bool) -> ExitCode {
     let (settings, config) = match config {
         Some(path) => (app::read_settings(&path), Some(path)),
-        None if Path::new(DEFAULT_CONFIG).exists() => {
-            let path = PathBuf::from(DEFAULT_CONFIG);
-            (app::read_settings(&path), Some(path))
-        }
-        None => {
+        None if matches!(Path::new(DEFAULT_CONFIG).try_exists(), Ok(false)) => {
             log::info!("there is no {DEFAULT_CONFIG}; the box starts unconfigured");
             (Ok(Settings::default()), None)
+        }
+        // A file that may not be read is not an absent one.
+        None => {
+            let path = PathBuf::from(DEFAULT_CONFIG);
+            (app::read_settings(&path), Some(path))
         }
     };
     let settings = match settings {

@@ -67,21 +67,22 @@ impl Driver {
                 .stop_by
                 .unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {
-                // Facts first: a stop or a press must not wait behind a busy timer.
+                // The rare before the frequent: neither a flood of messages nor of questions may starve a deadline,
+                // the watchdog, the end or a mute.
                 biased;
-                Some(event) = self.events.recv() => self.handle(event),
-                Some(request) = self.requests.recv() => self.accept(request),
-                // Whoever asked may have gone.
-                Some(reply) = self.health_requests.recv() => drop(reply.send(health::collect(&self.shells))),
+                _ = tokio::time::sleep_until(stop_by) => {
+                    log::warn!("stopping took longer than {STOP_LIMIT:?}; ending without the rest");
+                    return self.shells;
+                }
                 _ = tokio::time::sleep(wait) => self.room.handle_timeout(monotonic()),
                 _ = self.beats.tick() => {
                     let counts = self.shells.count_beats();
                     self.handle(Event::BeatsCounted(counts));
                 }
-                _ = tokio::time::sleep_until(stop_by) => {
-                    log::warn!("stopping took longer than {STOP_LIMIT:?}; ending without the rest");
-                    return self.shells;
-                }
+                Some(request) = self.requests.recv() => self.accept(request),
+                Some(event) = self.events.recv() => self.handle(event),
+                // Whoever asked may have gone.
+                Some(reply) = self.health_requests.recv() => drop(reply.send(health::collect(&self.shells))),
             }
             while let Some(effect) = self.room.poll_effect() {
                 if effect == Effect::Exit {
@@ -116,11 +117,11 @@ impl Driver {
     }
 
     fn publish_snapshot(&self) {
-        let snapshot = self.room.snapshot();
         let current = Arc::clone(&self.snapshots.borrow());
-        if current.generation == snapshot.generation {
+        if current.generation == self.room.snapshot_generation() {
             return;
         }
+        let snapshot = self.room.snapshot();
         // Who has left the meeting is no longer shown: the picture goes with the member, not with a connection.
         for left in &current.peers {
             if !snapshot.peers.iter().any(|peer| peer.user == left.user) {

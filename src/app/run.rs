@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::monotonic;
-use crate::config::{self, CredentialRef, Settings};
+use crate::config::{self, CredentialRef, PanelBackend, Settings, VideoDevice};
 use crate::control::{self, Backend, ControlSocket, PictureError, PictureSource, Reload};
 use crate::devices;
 use crate::events::EventSender;
@@ -61,6 +61,11 @@ pub fn run(options: RunOptions) -> Result<()> {
 }
 
 async fn serve(options: RunOptions) -> Result<()> {
+    if cfg!(mute_gate_removed) {
+        log::warn!(
+            "built with HUDDLED_MUTATION=mute_gate_removed: this program sends sound while muted"
+        );
+    }
     let settings = Arc::new(options.settings);
     warn_of_what_waits(&settings);
     let (events, event_receiver) = EventSender::channel();
@@ -98,7 +103,7 @@ async fn serve(options: RunOptions) -> Result<()> {
         Box::new(move || devices::open_speaker(&settings.speaker))
     });
     let peers = Peers::new(
-        rtc_settings(&settings)?,
+        rtc_settings(&settings),
         fanout,
         inbound.clone(),
         events.clone(),
@@ -247,11 +252,11 @@ async fn shut_down(shells: Shells) {
         video.stop();
         audio.stop();
         inbound.stop();
-        // Finishes what waits to be written.
-        drop(store);
     });
+    // Finishes what waits to be written, beside the devices: one that hangs must not cost a mute.
+    let state = tokio::task::spawn_blocking(move || drop(store));
     let all = async {
-        let _ = tokio::join!(network, devices);
+        let _ = tokio::join!(network, devices, state);
     };
     if tokio::time::timeout(SHUTDOWN_LIMIT, all).await.is_err() {
         log::warn!("some connections or devices did not close within {SHUTDOWN_LIMIT:?}");
@@ -300,28 +305,28 @@ fn read_credential(key: &str, credential: &CredentialRef) -> Result<Redacted<Str
     host::read_credential(key, credential, directory.as_deref())
 }
 
-fn rtc_settings(settings: &Settings) -> Result<RtcSettings> {
+fn rtc_settings(settings: &Settings) -> RtcSettings {
     let mut ice_servers = Vec::new();
     for server in &settings.ice_servers {
-        if server.secret_file.is_some() {
-            bail!(
-                "[[ice_servers]] secret_file: credentials made from a shared secret are not supported yet; use username and credential_file"
-            );
+        let credential = server
+            .credential_file
+            .as_ref()
+            .map(|file| read_credential("[[ice_servers]] credential_file", file))
+            .transpose();
+        match credential {
+            Ok(credential) => ice_servers.push(IceServerAccess {
+                urls: server.urls.clone(),
+                username: server.username.clone(),
+                credential,
+            }),
+            // A box that meets people on direct paths is better than one that does not start.
+            Err(error) => log::error!("{error}; going on without this server"),
         }
-        ice_servers.push(IceServerAccess {
-            urls: server.urls.clone(),
-            username: server.username.clone(),
-            credential: server
-                .credential_file
-                .as_ref()
-                .map(|file| read_credential("[[ice_servers]] credential_file", file))
-                .transpose()?,
-        });
     }
-    Ok(RtcSettings {
+    RtcSettings {
         ice_servers,
         relay_only: settings.relay_only,
-    })
+    }
 }
 
 fn picture_source(inbound: Inbound) -> PictureSource {
@@ -364,5 +369,37 @@ fn reload(config: Option<PathBuf>, running: Arc<Settings>) -> Reload {
 pub fn read_settings(path: &Path) -> Result<Settings, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
-    config::parse(&text, path).map_err(|error| error.to_string())
+    let settings = config::parse(&text, path).map_err(|error| error.to_string())?;
+    match unsupported(&settings) {
+        None => Ok(settings),
+        Some(problem) => Err(format!("{}: {problem}", path.display())),
+    }
+}
+
+/// What the schema knows and this version cannot do: refused where a box would start as if it could.
+fn unsupported(settings: &Settings) -> Option<String> {
+    if let VideoDevice::V4l2(name) = &settings.camera.device {
+        return Some(format!(
+            "camera.device: V4L2 cameras ({name}) are not supported in this version yet; use a simulated one or leave the key out"
+        ));
+    }
+    if matches!(
+        settings.panel.backend,
+        PanelBackend::Rppal | PanelBackend::Chardev | PanelBackend::Kernel
+    ) {
+        return Some(
+            "panel.backend: only \"sim:virtual\" and \"none\" are supported in this version yet"
+                .to_owned(),
+        );
+    }
+    if settings
+        .ice_servers
+        .iter()
+        .any(|server| server.secret_file.is_some())
+    {
+        return Some(
+            "ice_servers.secret_file: credentials made from a shared secret are not supported in this version yet; use username and credential_file".to_owned(),
+        );
+    }
+    None
 }

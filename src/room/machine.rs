@@ -185,6 +185,11 @@ impl Room {
             .min_by_key(|(at, _)| *at)
     }
 
+    /// The generation of [`Room::snapshot`], without the rest of it.
+    pub fn snapshot_generation(&self) -> u64 {
+        self.snapshot.generation
+    }
+
     /// What readers may know; its `generation` counts the changes.
     pub fn snapshot(&self) -> RoomSnapshot {
         self.snapshot.clone()

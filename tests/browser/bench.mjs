@@ -21,9 +21,12 @@ const CLOCK_TICKS = 100;
 const gateway = await startGateway({ openMeeting: true });
 const directory = await mkdtemp(join(tmpdir(), 'huddled-bench-'));
 const boxes = [];
+let started = 0;
 
 async function box(options) {
-  const made = new Box({ directory: join(directory, `box${boxes.length}`), url: gateway.url, user: randomUUID(), speaker: 'sim:meter', ...options });
+  // A folder of its own for each: a box that finds another meeting in its state starts muted and camera off.
+  started += 1;
+  const made = new Box({ directory: join(directory, `box${started}`), url: gateway.url, user: randomUUID(), speaker: 'sim:meter', ...options });
   boxes.push(made);
   await made.start();
   return made;
