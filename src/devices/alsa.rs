@@ -42,10 +42,18 @@ impl Stream {
             let said = complaints.map(|output| output.borrow().to_string());
             let said = said.and_then(|text| text.lines().next().map(str::to_owned));
             let reason = said.map_or_else(|| error.to_string(), |said| format!("{error}; {said}"));
-            open_error(name, error.errno(), reason)
+            // Never the operator's for certain: a name of a card that is not plugged in is as unknown
+            // to ALSA as one that is misspelled.
+            DeviceError::Gone {
+                device: name.to_owned(),
+                attempt: "opening it",
+                reason: format!("{reason}; `aplay -L` and `arecord -L` list what is there"),
+            }
         })?;
         let channels = configure(&pcm, direction).map_err(|error| match error.errno() {
-            libc::ENODEV => gone(name, "setting it up", error),
+            libc::ENODEV | libc::EBUSY | libc::EIO | libc::EAGAIN => {
+                gone(name, "setting it up", error)
+            }
             _ => DeviceError::Misconfigured {
                 device: name.to_owned(),
                 reason: format!(
@@ -151,23 +159,6 @@ fn gone(name: &str, attempt: &'static str, error: ::alsa::Error) -> DeviceError 
         device: name.to_owned(),
         attempt,
         reason: error.to_string(),
-    }
-}
-
-/// A name that ALSA does not know, or knows to be wrong, will not come right by itself; a card may.
-fn open_error(name: &str, errno: i32, reason: String) -> DeviceError {
-    match errno {
-        libc::ENOENT | libc::EINVAL => DeviceError::Misconfigured {
-            device: name.to_owned(),
-            reason: format!(
-                "no such ALSA device ({reason}); `aplay -L` and `arecord -L` list them"
-            ),
-        },
-        _ => DeviceError::Gone {
-            device: name.to_owned(),
-            attempt: "opening it",
-            reason,
-        },
     }
 }
 
@@ -403,13 +394,22 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_the_operators_and_a_missing_card_may_come_back() {
-        let error = AlsaMicrophone::open("no-such-pcm").err().expect("refused");
-        assert!(!error.worth_retrying(), "{error}");
-        assert!(error.to_string().starts_with("no-such-pcm: "), "{error}");
-        let error = AlsaSpeaker::open("hw:CARD=NoSuchCard")
-            .err()
-            .expect("refused");
-        assert!(error.worth_retrying(), "{error}");
+    fn what_cannot_be_opened_may_be_plugged_in_later() {
+        for name in [
+            "no-such-pcm",
+            "hw:CARD=NoSuchCard",
+            "plughw:31,0",
+            "front:CARD=NoSuchCard,DEV=0",
+        ] {
+            for error in [
+                AlsaMicrophone::open(name).err().expect("refused"),
+                AlsaSpeaker::open(name).err().expect("refused"),
+            ] {
+                assert!(error.worth_retrying(), "{error}");
+                let text = error.to_string();
+                assert!(text.starts_with(&format!("{name}: ")), "{text}");
+                assert!(text.contains("`aplay -L`"), "{text}");
+            }
+        }
     }
 }
