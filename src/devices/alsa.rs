@@ -257,7 +257,11 @@ impl AlsaSpeaker {
         while done < PERIOD {
             stream.wait("snd_pcm_wait")?;
             let rest = &stream.interleaved[done * stream.channels..];
-            done += stream.pcm.io_checked::<i16>()?.writei(rest)?;
+            match stream.pcm.io_checked::<i16>()?.writei(rest)? {
+                // Ready, yet it takes nothing: trying on would spin.
+                0 => return Err(::alsa::Error::new("snd_pcm_writei", libc::EIO)),
+                frames => done += frames,
+            }
         }
         Ok(())
     }
