@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ::alsa::pcm::{Access, Format, HwParams, PCM};
+use ::alsa::pcm::{Access, Format, HwParams, PCM, State};
 use ::alsa::{Direction, Output, ValueOr};
 
 use super::pace::{Pace, sleep_until};
@@ -105,8 +105,9 @@ impl Stream {
         self.pcm
             .try_recover(error, true)
             .and_then(|()| match direction {
-                Direction::Capture => self.pcm.start(),
-                Direction::Playback => Ok(()),
+                // Resumed from a suspend, it may run already.
+                Direction::Capture if self.pcm.state() == State::Prepared => self.pcm.start(),
+                Direction::Capture | Direction::Playback => Ok(()),
             })
             .map_err(|error| gone(&self.name, attempt, error))?;
         self.pace = None;
@@ -424,6 +425,20 @@ mod tests {
         }
         let unpaced = (0..PROBE_PERIODS - 1).any(|_| stream.keep_pace().is_some());
         assert!(unpaced, "more than a buffer at once");
+    }
+
+    #[test]
+    fn capture_goes_on_after_an_overrun_and_after_a_suspend() {
+        for errno in [libc::EPIPE, libc::ESTRPIPE] {
+            let mut microphone = AlsaMicrophone::open("null").unwrap();
+            let error = ::alsa::Error::new("snd_pcm_readi", errno);
+            let recovered = microphone
+                .0
+                .recover(error, "recovering", Direction::Capture);
+            recovered.unwrap();
+            assert_eq!(microphone.0.pcm.state(), State::Running);
+            microphone.read_period(&mut [0; PERIOD]).unwrap();
+        }
     }
 
     #[test]
