@@ -1,22 +1,23 @@
 //! ALSA capture and playback by PCM name: 48 kHz, S16, mono or the first channel of stereo, periods of
-//! 480 frames in a buffer of 1920.
+//! 480 frames in a buffer of 1920, or what the device grants instead.
 
 use std::time::Duration;
 
-use ::alsa::pcm::{Access, Format, HwParams, PCM};
+use ::alsa::pcm::{Access, Format, HwParams, PCM, State};
 use ::alsa::{Direction, Output, ValueOr};
 
 use super::pace::{Pace, sleep_until};
 use super::{CapturedPeriod, DeviceError, Microphone, PERIOD, PlayedPeriod, SAMPLE_RATE, Speaker};
 use crate::clock;
 
-/// Frames in the device's buffer.
+/// Frames asked for in the device's buffer; `dmix` and sound servers grant several times as many.
 const BUFFER: usize = 4 * PERIOD;
 /// A device that moves nothing for so long has stalled.
 const STALL_TIMEOUT: Duration = Duration::from_millis(500);
-/// Within so many periods a PCM shows whether it has a clock of its own.
+/// Within so many periods, after those that fill its buffer, a PCM shows whether it has a clock of its own.
 const PROBE_PERIODS: u64 = 100;
-/// How far a PCM may run ahead of the time of day before it is taken for one without a clock.
+/// How far a PCM may run ahead of the time of day, besides its buffer, before it is taken for one without a
+/// clock.
 const MAX_LEAD: Duration = Duration::from_millis(60);
 
 /// An open PCM and the clock that stands in for one it does not have.
@@ -24,6 +25,8 @@ struct Stream {
     name: String,
     pcm: PCM,
     channels: usize,
+    /// Frames in the buffer that was granted.
+    buffer: u64,
     interleaved: Vec<i16>,
     /// Periods moved since the stream was started.
     periods: u64,
@@ -42,10 +45,18 @@ impl Stream {
             let said = complaints.map(|output| output.borrow().to_string());
             let said = said.and_then(|text| text.lines().next().map(str::to_owned));
             let reason = said.map_or_else(|| error.to_string(), |said| format!("{error}; {said}"));
-            open_error(name, error.errno(), reason)
+            // Never the operator's for certain: a name of a card that is not plugged in is as unknown
+            // to ALSA as one that is misspelled.
+            DeviceError::Gone {
+                device: name.to_owned(),
+                attempt: "opening it",
+                reason: format!("{reason}; `aplay -L` and `arecord -L` list what is there"),
+            }
         })?;
-        let channels = configure(&pcm, direction).map_err(|error| match error.errno() {
-            libc::ENODEV => gone(name, "setting it up", error),
+        let (channels, buffer) = configure(&pcm, direction).map_err(|error| match error.errno() {
+            libc::ENODEV | libc::EBUSY | libc::EIO | libc::EAGAIN => {
+                gone(name, "setting it up", error)
+            }
             _ => DeviceError::Misconfigured {
                 device: name.to_owned(),
                 reason: format!(
@@ -61,6 +72,7 @@ impl Stream {
             name: name.to_owned(),
             pcm,
             channels,
+            buffer,
             interleaved: vec![0; PERIOD * channels],
             periods: 0,
             pace: None,
@@ -93,8 +105,9 @@ impl Stream {
         self.pcm
             .try_recover(error, true)
             .and_then(|()| match direction {
-                Direction::Capture => self.pcm.start(),
-                Direction::Playback => Ok(()),
+                // Resumed from a suspend, it may run already.
+                Direction::Capture if self.pcm.state() == State::Prepared => self.pcm.start(),
+                Direction::Capture | Direction::Playback => Ok(()),
             })
             .map_err(|error| gone(&self.name, attempt, error))?;
         self.pace = None;
@@ -112,7 +125,10 @@ impl Stream {
         let period = self.periods;
         self.periods += 1;
         let sample = period * PERIOD as u64;
-        if !self.unpaced && period < PROBE_PERIODS && pace.at(sample).since(now) > MAX_LEAD {
+        let probing = period < self.buffer / PERIOD as u64 + PROBE_PERIODS;
+        let lead = pace.at(sample).since(now);
+        // The buffer is filled at once; that is no lead.
+        if !self.unpaced && probing && lead > span(self.buffer) + MAX_LEAD {
             log::info!("{}: has no clock of its own, paced by ours", self.name);
             self.unpaced = true;
         }
@@ -120,8 +136,18 @@ impl Stream {
     }
 }
 
-/// The number of channels that was agreed on.
-fn configure(pcm: &PCM, direction: Direction) -> Result<usize, ::alsa::Error> {
+/// How long so many frames take.
+fn span(frames: u64) -> Duration {
+    Duration::from_nanos(frames.saturating_mul(1_000_000_000) / u64::from(SAMPLE_RATE))
+}
+
+/// How long ago a period just read began, with `delay` frames still in a buffer of `buffer`: those are younger.
+fn age(delay: i64, buffer: u64) -> Duration {
+    span(u64::try_from(delay).unwrap_or(0).min(buffer) + PERIOD as u64)
+}
+
+/// The number of channels and the frames in the buffer that were agreed on.
+fn configure(pcm: &PCM, direction: Direction) -> Result<(usize, u64), ::alsa::Error> {
     {
         let hardware = HwParams::any(pcm)?;
         hardware.set_rate_resample(true)?;
@@ -137,13 +163,14 @@ fn configure(pcm: &PCM, direction: Direction) -> Result<usize, ::alsa::Error> {
     }
     let current = pcm.hw_params_current()?;
     let channels = current.get_channels()? as usize;
+    let buffer = u64::try_from(current.get_buffer_size()?).unwrap_or(0);
     let software = pcm.sw_params_current()?;
     software.set_avail_min(PERIOD as i64)?;
     if direction == Direction::Playback {
         software.set_start_threshold(2 * PERIOD as i64)?;
     }
     pcm.sw_params(&software)?;
-    Ok(channels)
+    Ok((channels, buffer))
 }
 
 fn gone(name: &str, attempt: &'static str, error: ::alsa::Error) -> DeviceError {
@@ -151,23 +178,6 @@ fn gone(name: &str, attempt: &'static str, error: ::alsa::Error) -> DeviceError 
         device: name.to_owned(),
         attempt,
         reason: error.to_string(),
-    }
-}
-
-/// A name that ALSA does not know, or knows to be wrong, will not come right by itself; a card may.
-fn open_error(name: &str, errno: i32, reason: String) -> DeviceError {
-    match errno {
-        libc::ENOENT | libc::EINVAL => DeviceError::Misconfigured {
-            device: name.to_owned(),
-            reason: format!(
-                "no such ALSA device ({reason}); `aplay -L` and `arecord -L` list them"
-            ),
-        },
-        _ => DeviceError::Gone {
-            device: name.to_owned(),
-            attempt: "opening it",
-            reason,
-        },
     }
 }
 
@@ -225,11 +235,9 @@ impl Microphone for AlsaMicrophone {
                 pace.at(sample)
             }
             None => {
-                // What still lies in the device is younger than this period.
-                let waiting = stream.pcm.delay().unwrap_or(0).clamp(0, BUFFER as i64) as u64;
-                let age = (waiting + PERIOD as u64) * 1_000_000_000 / u64::from(SAMPLE_RATE);
+                let age = age(stream.pcm.delay().unwrap_or(0), stream.buffer);
                 let now = clock::monotonic().as_duration();
-                crate::room::Timestamp::from_duration(now.saturating_sub(Duration::from_nanos(age)))
+                crate::room::Timestamp::from_duration(now.saturating_sub(age))
             }
         };
         Ok(CapturedPeriod { captured_at, xrun })
@@ -250,7 +258,11 @@ impl AlsaSpeaker {
         while done < PERIOD {
             stream.wait("snd_pcm_wait")?;
             let rest = &stream.interleaved[done * stream.channels..];
-            done += stream.pcm.io_checked::<i16>()?.writei(rest)?;
+            match stream.pcm.io_checked::<i16>()?.writei(rest)? {
+                // Ready, yet it takes nothing: trying on would spin.
+                0 => return Err(::alsa::Error::new("snd_pcm_writei", libc::EIO)),
+                frames => done += frames,
+            }
         }
         Ok(())
     }
@@ -284,8 +296,7 @@ impl Speaker for AlsaSpeaker {
             }
             None => {
                 let queued = stream.pcm.delay().unwrap_or(0).max(0) as u64;
-                let before = queued.saturating_sub(PERIOD as u64);
-                Duration::from_nanos(before * 1_000_000_000 / u64::from(SAMPLE_RATE))
+                span(queued.saturating_sub(PERIOD as u64))
             }
         };
         Ok(PlayedPeriod { delay, xrun })
@@ -403,13 +414,60 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_the_operators_and_a_missing_card_may_come_back() {
-        let error = AlsaMicrophone::open("no-such-pcm").err().expect("refused");
-        assert!(!error.worth_retrying(), "{error}");
-        assert!(error.to_string().starts_with("no-such-pcm: "), "{error}");
-        let error = AlsaSpeaker::open("hw:CARD=NoSuchCard")
-            .err()
-            .expect("refused");
-        assert!(error.worth_retrying(), "{error}");
+    fn filling_a_large_buffer_at_once_is_no_lack_of_a_clock() {
+        let mut stream = Stream::open("null", Direction::Playback).unwrap();
+        let (granted, _) = stream.pcm.get_params().unwrap();
+        assert_eq!(stream.buffer, granted);
+        // As a sound server may grant: 2 s.
+        stream.buffer = 200 * PERIOD as u64;
+        for _ in 0..=200 {
+            assert!(stream.keep_pace().is_none());
+        }
+        let unpaced = (0..PROBE_PERIODS - 1).any(|_| stream.keep_pace().is_some());
+        assert!(unpaced, "more than a buffer at once");
+    }
+
+    #[test]
+    fn capture_goes_on_after_an_overrun_and_after_a_suspend() {
+        for errno in [libc::EPIPE, libc::ESTRPIPE] {
+            let mut microphone = AlsaMicrophone::open("null").unwrap();
+            let error = ::alsa::Error::new("snd_pcm_readi", errno);
+            let recovered = microphone
+                .0
+                .recover(error, "recovering", Direction::Capture);
+            recovered.unwrap();
+            assert_eq!(microphone.0.pcm.state(), State::Running);
+            microphone.read_period(&mut [0; PERIOD]).unwrap();
+        }
+    }
+
+    #[test]
+    fn sound_is_as_old_as_what_waits_behind_it() {
+        let milliseconds = Duration::from_millis;
+        assert_eq!(age(0, 16_384), milliseconds(10));
+        assert_eq!(age(9_600, 16_384), milliseconds(210));
+        // No device holds more than its buffer, or less than nothing.
+        assert_eq!(age(i64::MAX, 1_920), milliseconds(50));
+        assert_eq!(age(-480, 1_920), milliseconds(10));
+    }
+
+    #[test]
+    fn what_cannot_be_opened_may_be_plugged_in_later() {
+        for name in [
+            "no-such-pcm",
+            "hw:CARD=NoSuchCard",
+            "plughw:31,0",
+            "front:CARD=NoSuchCard,DEV=0",
+        ] {
+            for error in [
+                AlsaMicrophone::open(name).err().expect("refused"),
+                AlsaSpeaker::open(name).err().expect("refused"),
+            ] {
+                assert!(error.worth_retrying(), "{error}");
+                let text = error.to_string();
+                assert!(text.starts_with(&format!("{name}: ")), "{text}");
+                assert!(text.contains("`aplay -L`"), "{text}");
+            }
+        }
     }
 }

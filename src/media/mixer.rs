@@ -89,7 +89,7 @@ pub(crate) fn run(
         mix(&mut sum, clock::monotonic());
         limiter.limit(&sum, &mut samples);
         let written = match &mut device {
-            Device::Open(speaker) => speaker.write_period(&samples).map(|_| ()),
+            Device::Open(speaker) => play(speaker.as_mut(), &samples, &mut reported),
             Device::Closed { .. } => {
                 pace.wait();
                 Ok(())
@@ -133,15 +133,23 @@ impl Device {
             return;
         }
         match open() {
-            Ok(speaker) => {
-                if std::mem::take(reported) {
-                    log::info!(device = speaker.name(); "the speaker is back");
-                }
-                *self = Device::Open(speaker);
-            }
+            Ok(speaker) => *self = Device::Open(speaker),
             Err(error) => *self = closed_after(&error, reported, now),
         }
     }
+}
+
+/// Only a speaker that plays is back: one that opens and then fails would be reported each second.
+fn play(
+    speaker: &mut dyn Speaker,
+    samples: &[i16; PERIOD],
+    reported: &mut bool,
+) -> Result<(), DeviceError> {
+    speaker.write_period(samples)?;
+    if std::mem::take(reported) {
+        log::info!(device = speaker.name(); "the speaker is back");
+    }
+    Ok(())
 }
 
 fn closed_after(error: &DeviceError, reported: &mut bool, now: Timestamp) -> Device {
@@ -180,6 +188,55 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::PlayedPeriod;
+
+    /// Opens always; plays only when it works.
+    struct Flaky {
+        works: bool,
+    }
+
+    impl Speaker for Flaky {
+        fn name(&self) -> &str {
+            "flaky"
+        }
+
+        fn write_period(&mut self, _: &[i16; PERIOD]) -> Result<PlayedPeriod, DeviceError> {
+            if self.works {
+                return Ok(PlayedPeriod {
+                    delay: Duration::ZERO,
+                    xrun: false,
+                });
+            }
+            Err(DeviceError::Gone {
+                device: "flaky".to_owned(),
+                attempt: "writing a period",
+                reason: "no such device".to_owned(),
+            })
+        }
+    }
+
+    #[test]
+    fn a_speaker_that_opens_but_does_not_play_is_not_back() {
+        let mut reported = false;
+        let mut now = Timestamp::default();
+        let mut device = Device::Closed {
+            retry_at: Some(now),
+        };
+        for (works, expected) in [(false, true), (false, true), (true, false)] {
+            let before = reported;
+            let mut open: OpenSpeaker = Box::new(move || Ok(Box::new(Flaky { works })));
+            device.retry(&mut open, &mut reported, now);
+            let Device::Open(speaker) = &mut device else {
+                panic!("not opened");
+            };
+            assert_eq!(reported, before, "opening alone tells nothing");
+            if let Err(error) = play(speaker.as_mut(), &[0; PERIOD], &mut reported) {
+                device = closed_after(&error, &mut reported, now);
+            }
+            assert_eq!(reported, expected);
+            now = now + RETRY;
+        }
+    }
 
     fn limited(limiter: &mut Limiter, amplitude: f32) -> [i16; PERIOD] {
         let sum = std::array::from_fn(|n| amplitude * (n as f32 * 0.1).sin());

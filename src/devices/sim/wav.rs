@@ -12,8 +12,10 @@ use crate::devices::{DeviceError, SAMPLE_RATE};
 
 /// Longest recording that is loaded, seconds.
 const MAX_SECONDS: u32 = 1800;
+/// Most samples that are loaded, of all channels: 120 MB as `f32`.
+const MAX_SAMPLES: u32 = 30_000_000;
 
-/// Loads a whole file: channels averaged, other rates resampled, at most half an hour.
+/// Loads a whole file: channels averaged, other rates resampled, at most half an hour and 30 million samples.
 pub(super) fn load(device: &str, path: &Path) -> Result<Vec<i16>, DeviceError> {
     read(path).map_err(|reason| DeviceError::Misconfigured {
         device: device.to_owned(),
@@ -40,6 +42,12 @@ fn read(path: &Path) -> Result<Vec<i16>, String> {
     }
     if reader.duration() / spec.sample_rate > MAX_SECONDS {
         return Err(format!("longer than {MAX_SECONDS} s; cut it"));
+    }
+    if reader.len() > MAX_SAMPLES {
+        return Err(format!(
+            "{} samples; at most {MAX_SAMPLES} are possible: cut it, or make it mono or of a lower rate",
+            reader.len()
+        ));
     }
     let samples: Result<Vec<f32>, hound::Error> = match spec.sample_format {
         hound::SampleFormat::Float => reader.samples::<f32>().collect(),
@@ -168,6 +176,16 @@ mod tests {
         assert!(!error.worth_retrying());
         std::fs::write(&empty, b"RIFF....WAVEfmt ").unwrap();
         assert!(load("sim:file", &empty).is_err());
+        // A header alone that promises 60 s at 384 kHz in stereo.
+        let huge = write("huge.wav", spec(2, 384_000, 16), 0.0);
+        let mut bytes = std::fs::read(&huge).unwrap();
+        let length = bytes.len();
+        let promised = 60 * 384_000 * 2 * 2_u32;
+        bytes[length - 4..].copy_from_slice(&promised.to_le_bytes());
+        std::fs::write(&huge, bytes).unwrap();
+        let error = load("sim:file", &huge).unwrap_err();
+        assert!(error.to_string().contains("46080000 samples"), "{error}");
+        std::fs::remove_file(huge).unwrap();
         std::fs::remove_file(empty).unwrap();
         assert!(load("sim:file", Path::new("/nonexistent.wav")).is_err());
     }
