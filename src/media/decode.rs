@@ -33,7 +33,7 @@ enum DecodeError {
     Refused(#[from] openh264::Error),
     #[error("its sequence parameter set cannot be read")]
     ParameterSet,
-    #[error("its picture of {0}x{1} is larger than 1920x1088")]
+    #[error("its picture of {0}x{1} is larger than 1920x1088, either way up")]
     TooLarge(u32, u32),
     #[error("its planes do not fit its size")]
     Planes,
@@ -181,9 +181,7 @@ impl PictureDecoder {
         for (width, height) in
             sps::picture_sizes(&unit.data).map_err(|_| DecodeError::ParameterSet)?
         {
-            if width.max(height) > MAX_SIDE || width * height > MAX_AREA {
-                return Err(DecodeError::TooLarge(width, height));
-            }
+            check_size(width, height)?;
         }
         if self.decoder.is_none() {
             self.decoder = Some(Decoder::new()?);
@@ -194,17 +192,28 @@ impl PictureDecoder {
         let Some(yuv) = decoder.decode(&unit.data)? else {
             return Ok(None);
         };
+        let (width, height) = yuv.dimensions();
+        let (width, height) = (width as u32, height as u32);
+        // The decoder's word, should it find a parameter set where this program does not.
+        check_size(width, height)?;
         let mut i420 = std::mem::take(&mut self.recycled);
         copy_planes(&yuv, &mut i420).ok_or(DecodeError::Planes)?;
-        let (width, height) = yuv.dimensions();
         Ok(Some(Picture {
-            width: width as u32,
-            height: height as u32,
+            width,
+            height,
             i420: Arc::new(i420),
             media_time: unit.media_time,
             decoded_at: clock::monotonic(),
         }))
     }
+}
+
+/// Whether a picture of so many pixels is decoded.
+fn check_size(width: u32, height: u32) -> Result<(), DecodeError> {
+    if width.max(height) > MAX_SIDE || width * height > MAX_AREA {
+        return Err(DecodeError::TooLarge(width, height));
+    }
+    Ok(())
 }
 
 /// Copies the planes without their padding; `None` if they are not what their size says.
@@ -337,6 +346,25 @@ mod tests {
         let picture = track.pictures.newest().unwrap();
         assert_eq!((picture.width, picture.height), (1920, 1080));
         assert!(!track.poll_keyframe_wanted(Timestamp::from_millis(900)));
+    }
+
+    #[test]
+    fn sizes_up_to_1920x1088_either_way_up_are_decoded_and_no_others() {
+        for (width, height) in [(1920, 1088), (1088, 1920), (2, 2)] {
+            assert!(check_size(width, height).is_ok());
+        }
+        for (width, height) in [(1922, 2), (2, 1922), (1920, 1090), (u32::MAX, u32::MAX)] {
+            assert!(check_size(width, height).is_err());
+        }
+    }
+
+    #[test]
+    fn the_size_in_a_subset_parameter_set_counts_as_well() {
+        let mut data = keyframe(2560, 1440);
+        let start = data.windows(4).position(|w| w == [0, 0, 1, 0x67]).unwrap();
+        data[start + 3] = 0x6f;
+        let decoded = PictureDecoder::default().decode(&unit(data, true));
+        assert!(matches!(decoded, Err(DecodeError::TooLarge(2560, 1440))));
     }
 
     #[test]
