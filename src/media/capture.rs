@@ -213,7 +213,9 @@ mod tests {
     use super::super::fanout::{Outgoing, Slot};
     use super::super::h264::media_time;
     use super::*;
-    use crate::devices::{Faults, open_camera_with_faults, read_strip};
+    use crate::clock;
+    use crate::devices::picture::black_i420;
+    use crate::devices::{Faults, PixelFormat, RawFrame, open_camera_with_faults, read_strip};
     use crate::room::{Bitrate, Event};
     use openh264::decoder::Decoder;
     use openh264::formats::YUVSource;
@@ -397,6 +399,70 @@ mod tests {
             rig.out.set_off(off);
             assert_eq!(rig.event().await, Event::CameraConfirmed { off });
         }
+    }
+
+    /// Has a frame waiting whenever it is asked, until `ready` turns false.
+    struct Hasty {
+        ready: Arc<AtomicBool>,
+        sequence: u64,
+    }
+
+    impl Camera for Hasty {
+        fn name(&self) -> &str {
+            "hasty"
+        }
+
+        fn start(&mut self) -> Result<(), DeviceError> {
+            Ok(())
+        }
+
+        fn stop(&mut self) {}
+
+        fn dequeue(&mut self, timeout: Duration, _: Vec<u8>) -> Result<RawFrame, DeviceError> {
+            if !self.ready.load(Ordering::Relaxed) {
+                return Err(DeviceError::Stalled {
+                    device: self.name().to_owned(),
+                    after: timeout,
+                });
+            }
+            self.sequence += 1;
+            Ok(RawFrame {
+                format: PixelFormat::I420,
+                width: VIDEO.width,
+                height: VIDEO.height,
+                data: black_i420(VIDEO.width as usize, VIDEO.height as usize),
+                captured_at: clock::monotonic(),
+                sequence: self.sequence,
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_always_has_a_newer_frame_still_obeys() {
+        let ready = Arc::new(AtomicBool::new(true));
+        let handle = Arc::clone(&ready);
+        let opener: CameraOpener = Box::new(move || {
+            Ok(Box::new(Hasty {
+                ready: Arc::clone(&handle),
+                sequence: 0,
+            }))
+        });
+        let (sender, mut events) = EventSender::channel();
+        let out = VideoOut::spawn_with(Some(opener), &VIDEO, Fanout::new(), sender).unwrap();
+        let mut confirmed = Vec::new();
+        for off in [false, true] {
+            out.set_off(off);
+            confirmed.push(tokio::time::timeout(PATIENCE, events.recv()).await);
+        }
+        // Else a thread that does not obey would not let the test end.
+        ready.store(false, Ordering::Relaxed);
+        let expected = [false, true].map(|off| Ok(Some(Event::CameraConfirmed { off })));
+        assert_eq!(confirmed, expected);
+        let health = out.health();
+        println!("{health:?}");
+        assert!(health.encoded > 0);
+        assert_eq!(health.captured, health.encoded + health.dropped);
+        out.stop();
     }
 
     #[tokio::test]

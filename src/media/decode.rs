@@ -25,6 +25,11 @@ const MAX_SIDE: u32 = 1920;
 const MAX_AREA: u32 = 1920 * 1088;
 /// A keyframe is asked for at most this often (stack 3.1).
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// As often after [`VAIN_KEYFRAMES`]: a keyframe costs the peer and its network much, and the next is likely
+/// no better. One that comes unasked is still tried.
+const VAIN_KEYFRAME_INTERVAL: Duration = Duration::from_secs(5);
+/// So many keyframes in a row that failed.
+const VAIN_KEYFRAMES: u32 = 3;
 
 /// Why a unit gave no picture.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +38,7 @@ enum DecodeError {
     Refused(#[from] openh264::Error),
     #[error("its sequence parameter set cannot be read")]
     ParameterSet,
-    #[error("its picture of {0}x{1} is larger than 1920x1088")]
+    #[error("its picture of {0}x{1} is larger than 1920x1088, either way up")]
     TooLarge(u32, u32),
     #[error("its planes do not fit its size")]
     Planes,
@@ -61,6 +66,10 @@ struct TrackState {
     in_step: bool,
     /// The decoder failed after its last keyframe.
     broken: bool,
+    /// Keyframes that failed since the last one that did not.
+    failed_keyframes: u32,
+    /// Said that its picture is too large.
+    warned: bool,
     asked_at: Option<Timestamp>,
     counters: Counters,
 }
@@ -106,13 +115,17 @@ impl VideoTrack {
         self.worker.push(self.clone(), unit);
     }
 
-    /// A keyframe is needed and was not asked for within [`KEYFRAME_INTERVAL`].
+    /// A keyframe is needed and was not asked for within [`KEYFRAME_INTERVAL`], or within
+    /// [`VAIN_KEYFRAME_INTERVAL`] where keyframes do not help.
     pub(crate) fn poll_keyframe_wanted(&self, now: Timestamp) -> bool {
         let mut state = self.state();
         let wanted = state.broken || (state.seen && !state.in_step);
-        let recently = state
-            .asked_at
-            .is_some_and(|at| now.since(at) < KEYFRAME_INTERVAL);
+        let interval = if state.failed_keyframes < VAIN_KEYFRAMES {
+            KEYFRAME_INTERVAL
+        } else {
+            VAIN_KEYFRAME_INTERVAL
+        };
+        let recently = state.asked_at.is_some_and(|at| now.since(at) < interval);
         if !wanted || recently {
             return false;
         }
@@ -143,6 +156,7 @@ impl VideoTrack {
                 let mut state = self.state();
                 if unit.keyframe {
                     state.broken = false;
+                    state.failed_keyframes = 0;
                 }
                 if let Some(picture) = picture {
                     state.counters.decoded += 1;
@@ -151,10 +165,21 @@ impl VideoTrack {
                 }
             }
             Err(error) => {
-                log::debug!(peer = self.peer.as_str(); "a video frame was left out: {error}");
                 let mut state = self.state();
                 state.counters.errors += 1;
                 state.broken = true;
+                if unit.keyframe {
+                    state.failed_keyframes = state.failed_keyframes.saturating_add(1);
+                }
+                let too_large = matches!(error, DecodeError::TooLarge(..));
+                let warn = too_large && !std::mem::replace(&mut state.warned, true);
+                drop(state);
+                let peer = self.peer.as_str();
+                if warn {
+                    log::warn!(peer = peer; "this peer's video cannot be shown: {error}");
+                } else {
+                    log::debug!(peer = peer; "a video frame was left out: {error}");
+                }
             }
         }
     }
@@ -181,9 +206,7 @@ impl PictureDecoder {
         for (width, height) in
             sps::picture_sizes(&unit.data).map_err(|_| DecodeError::ParameterSet)?
         {
-            if width.max(height) > MAX_SIDE || width * height > MAX_AREA {
-                return Err(DecodeError::TooLarge(width, height));
-            }
+            check_size(width, height)?;
         }
         if self.decoder.is_none() {
             self.decoder = Some(Decoder::new()?);
@@ -194,17 +217,28 @@ impl PictureDecoder {
         let Some(yuv) = decoder.decode(&unit.data)? else {
             return Ok(None);
         };
+        let (width, height) = yuv.dimensions();
+        let (width, height) = (width as u32, height as u32);
+        // The decoder's word, should it find a parameter set where this program does not.
+        check_size(width, height)?;
         let mut i420 = std::mem::take(&mut self.recycled);
         copy_planes(&yuv, &mut i420).ok_or(DecodeError::Planes)?;
-        let (width, height) = yuv.dimensions();
         Ok(Some(Picture {
-            width: width as u32,
-            height: height as u32,
+            width,
+            height,
             i420: Arc::new(i420),
             media_time: unit.media_time,
             decoded_at: clock::monotonic(),
         }))
     }
+}
+
+/// Whether a picture of so many pixels is decoded.
+fn check_size(width: u32, height: u32) -> Result<(), DecodeError> {
+    if width.max(height) > MAX_SIDE || width * height > MAX_AREA {
+        return Err(DecodeError::TooLarge(width, height));
+    }
+    Ok(())
 }
 
 /// Copies the planes without their padding; `None` if they are not what their size says.
@@ -337,6 +371,51 @@ mod tests {
         let picture = track.pictures.newest().unwrap();
         assert_eq!((picture.width, picture.height), (1920, 1080));
         assert!(!track.poll_keyframe_wanted(Timestamp::from_millis(900)));
+    }
+
+    #[test]
+    fn keyframes_that_fail_are_warned_of_once_and_soon_asked_for_every_5_s_only() {
+        let track = track();
+        let large = keyframe(2560, 1440);
+        let mut asked = Vec::new();
+        for step in 0..200 {
+            assert_eq!(track.state().warned, step > 0);
+            track.submit(unit(large.clone(), true));
+            drain(&track);
+            if track.poll_keyframe_wanted(Timestamp::from_millis(100 * step)) {
+                asked.push(step);
+            }
+        }
+        // Three have failed before the first half second is over.
+        assert_eq!(asked, [0, 50, 100, 150]);
+        assert_eq!(track.counters().errors, 200);
+        // A good one ends it at once.
+        track.submit(unit(keyframe(64, 64), true));
+        drain(&track);
+        assert!(!track.poll_keyframe_wanted(Timestamp::from_millis(60_000)));
+        track.submit(unit(large.clone(), true));
+        drain(&track);
+        assert!(track.poll_keyframe_wanted(Timestamp::from_millis(60_000)));
+        assert!(track.poll_keyframe_wanted(Timestamp::from_millis(60_000) + KEYFRAME_INTERVAL));
+    }
+
+    #[test]
+    fn sizes_up_to_1920x1088_either_way_up_are_decoded_and_no_others() {
+        for (width, height) in [(1920, 1088), (1088, 1920), (2, 2)] {
+            assert!(check_size(width, height).is_ok());
+        }
+        for (width, height) in [(1922, 2), (2, 1922), (1920, 1090), (u32::MAX, u32::MAX)] {
+            assert!(check_size(width, height).is_err());
+        }
+    }
+
+    #[test]
+    fn the_size_in_a_subset_parameter_set_counts_as_well() {
+        let mut data = keyframe(2560, 1440);
+        let start = data.windows(4).position(|w| w == [0, 0, 1, 0x67]).unwrap();
+        data[start + 3] = 0x6f;
+        let decoded = PictureDecoder::default().decode(&unit(data, true));
+        assert!(matches!(decoded, Err(DecodeError::TooLarge(2560, 1440))));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //!
 //! A hole is waited for, because NACK brings most packets back; then it is given up, and what it
 //! damaged is thrown away whole: the decoder never sees a unit with a piece missing.
+//!
+//! Layers over the base layer (H.264 annexes F and G) are left out: nobody negotiated them, and their subset
+//! parameter sets would bring a second picture size in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +30,10 @@ const START_CODE: [u8; 4] = [0, 0, 0, 1];
 const NAL_IDR: u8 = 5;
 const NAL_SPS: u8 = 7;
 const NAL_DELIMITER: u8 = 9;
+const NAL_PREFIX: u8 = 14;
+const NAL_SUBSET_SPS: u8 = 15;
+const NAL_SLICE_EXTENSION: u8 = 20;
+const NAL_DEPTH_SLICE_EXTENSION: u8 = 21;
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 
@@ -168,8 +175,8 @@ struct Assembler {
     open: bool,
     media_time: u32,
     keyframe: bool,
-    /// The last NAL unit lacks fragments.
-    fragmented: bool,
+    /// Type of the last NAL unit while it lacks fragments.
+    fragmented: Option<u8>,
     /// The rest of this unit is useless.
     damaged: bool,
     /// Packets were lost just now: the next one need not begin a unit.
@@ -215,7 +222,7 @@ impl Assembler {
     }
 
     fn finish(&mut self, units: &mut Vec<AccessUnit>, now: Timestamp) {
-        if self.damaged || self.fragmented {
+        if self.damaged || self.fragmented.is_some() {
             self.discard();
             return;
         }
@@ -237,7 +244,7 @@ impl Assembler {
         self.unit.clear();
         self.open = false;
         self.keyframe = false;
-        self.fragmented = false;
+        self.fragmented = None;
         self.damaged = false;
         self.after_loss = true;
         self.damaged_units += 1;
@@ -253,7 +260,7 @@ impl Assembler {
         }
         match header & 0x1f {
             FU_A => self.append_fragment(header, body),
-            _ if self.fragmented => Err(Malformed),
+            _ if self.fragmented.is_some() => Err(Malformed),
             1..=23 => self.append_nal(payload),
             STAP_A => {
                 let mut rest = body;
@@ -281,6 +288,9 @@ impl Assembler {
         if !(1..=23).contains(&kind) {
             return Err(Malformed);
         }
+        if above_base_layer(kind) {
+            return Ok(());
+        }
         self.extend(&[&START_CODE, nal])?;
         self.keyframe |= kind == NAL_IDR;
         Ok(())
@@ -288,9 +298,18 @@ impl Assembler {
 
     fn append_fragment(&mut self, indicator: u8, body: &[u8]) -> Result<(), Malformed> {
         let (&header, fragment) = body.split_first().ok_or(Malformed)?;
-        let (start, end, kind) = (header & 0x80 != 0, header & 0x40 != 0, header & 0x1f);
-        if start == self.fragmented || !(1..=23).contains(&kind) {
+        let (start, end) = (header & 0x80 != 0, header & 0x40 != 0);
+        if start == self.fragmented.is_some() {
             return Err(Malformed);
+        }
+        // The first fragment's word counts, or a fragment could get in under another type.
+        let kind = self.fragmented.unwrap_or(header & 0x1f);
+        if !(1..=23).contains(&kind) {
+            return Err(Malformed);
+        }
+        self.fragmented = (!end).then_some(kind);
+        if above_base_layer(kind) {
+            return Ok(());
         }
         if start {
             self.extend(&[&START_CODE, &[indicator & 0xe0 | kind], fragment])?;
@@ -298,7 +317,6 @@ impl Assembler {
         } else {
             self.extend(&[fragment])?;
         }
-        self.fragmented = !end;
         Ok(())
     }
 
@@ -312,6 +330,14 @@ impl Assembler {
         }
         Ok(())
     }
+}
+
+/// A NAL unit type of another layer than the base layer, or one that only describes layers.
+fn above_base_layer(kind: u8) -> bool {
+    matches!(
+        kind,
+        NAL_PREFIX | NAL_SUBSET_SPS | NAL_SLICE_EXTENSION | NAL_DEPTH_SLICE_EXTENSION
+    )
 }
 
 /// A packet that can only stand at the beginning of an access unit: parameter sets or a delimiter.
@@ -466,6 +492,32 @@ mod tests {
         stream.push(2, 0, true, &[31, 1, 2], 0);
         assert_eq!(stream.frames(), [0]);
         assert_eq!(stream.units[0].data.len(), 4 + SLICE.len());
+    }
+
+    #[test]
+    fn nothing_but_the_base_layer_gets_into_a_unit() {
+        for kind in [14, 15, 20, 21] {
+            let nal = 0x60 | kind;
+            let stap = [&[0x78, 0, 3, nal, 7, 7, 0, 5], SLICE, &[0, 1, nal]].concat();
+            // The type that later fragments claim does not matter.
+            let fragments = [[0x7c, 0x80 | kind, 7], [0x7c, 0x05, 7], [0x7c, 0x41, 7]];
+            let mut stream = Stream::default();
+            stream.push(0, 0, false, &[nal, 7, 7], 0);
+            stream.push(1, 0, false, &stap, 0);
+            for (index, fragment) in fragments.iter().enumerate() {
+                stream.push(2 + index as u16, 0, false, fragment, 0);
+            }
+            stream.push(5, 0, true, SLICE, 0);
+            let [unit] = &stream.units[..] else {
+                panic!("{kind}: {:?}", stream.units);
+            };
+            let slice = [&START_CODE[..], SLICE].concat();
+            assert_eq!(unit.data, [&slice[..], &slice].concat(), "{kind}");
+            assert!(!unit.keyframe && !unit.after_loss, "{kind}");
+            // A unit of nothing else is none.
+            stream.push(6, 1, true, &[nal, 7, 7], 0);
+            assert_eq!(stream.units.len(), 1);
+        }
     }
 
     #[test]

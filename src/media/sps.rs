@@ -1,11 +1,19 @@
 //! The picture size in an H.264 sequence parameter set (H.264 section 7.3.2.1.1): read before the
 //! decoder allocates for it, because the size comes from outside.
 
-/// The sizes in pixels of all sequence parameter sets of an Annex B stream, before cropping; `Err` if one of
-/// them cannot be read.
+/// NAL unit types (H.264 table 7-1). A subset parameter set begins as an ordinary one does (section 7.3.2.1.3);
+/// a start code hidden in another NAL unit brings it past whoever looks at packets only.
+const NAL_SPS: u8 = 7;
+const NAL_SUBSET_SPS: u8 = 15;
+
+/// The sizes in pixels of all sequence parameter sets of an Annex B stream, subset ones too, before cropping;
+/// `Err` if one of them cannot be read.
 pub(crate) fn picture_sizes(annex_b: &[u8]) -> Result<Vec<(u32, u32)>, Unreadable> {
     nal_units(annex_b)
-        .filter(|nal| nal.first().is_some_and(|header| header & 0x1f == 7))
+        .filter(|nal| {
+            nal.first()
+                .is_some_and(|header| matches!(header & 0x1f, NAL_SPS | NAL_SUBSET_SPS))
+        })
         .map(|nal| picture_size(&nal[1..]))
         .collect()
 }
@@ -106,6 +114,10 @@ impl<'a> Bits<'a> {
         if self.bit == 0 && self.zeros >= 2 && self.bytes.get(self.at) == Some(&3) {
             self.at += 1;
             self.zeros = 0;
+            // Needless prevention is forbidden, and openh264 would leave the zeros out, too: another size.
+            if self.bytes.get(self.at).is_some_and(|next| *next > 3) {
+                return Err(Unreadable);
+            }
         }
         let byte = *self.bytes.get(self.at).ok_or(Unreadable)?;
         let bit = byte >> (7 - self.bit) & 1;
@@ -202,6 +214,24 @@ mod tests {
         assert_eq!(picture_sizes(&[0, 0, 1, 0x65, 1, 2, 3]), Ok(vec![]));
         assert_eq!(picture_sizes(&[0, 0, 1, 0x67, 66]), Err(Unreadable));
         assert_eq!(picture_sizes(&[0, 0, 1, 0x67]), Err(Unreadable));
+    }
+
+    #[test]
+    fn a_subset_parameter_set_is_read_like_an_ordinary_one() {
+        let mut encoder = openh264::encoder::Encoder::new().unwrap();
+        let unit = encoder.encode(&YUVBuffer::new(320, 192)).unwrap().to_vec();
+        let start = unit.windows(4).position(|w| w == [0, 0, 1, 0x67]).unwrap();
+        let mut hidden = vec![0, 0, 0, 1, 0x41, 9, 9];
+        hidden.extend(&unit[start..]);
+        hidden[7 + 3] = 0x6f;
+        assert_eq!(picture_sizes(&hidden), Ok(vec![(320, 192)]));
+    }
+
+    #[test]
+    fn needless_emulation_prevention_is_refused() {
+        let set = |third| [0, 0, 1, 0x67, 0, 0, 3, third, 0xff, 0xff, 0xff, 0xff];
+        assert!(picture_sizes(&set(3)).is_ok());
+        assert_eq!(picture_sizes(&set(4)), Err(Unreadable));
     }
 
     proptest! {

@@ -23,6 +23,8 @@ const IDLE: Duration = Duration::from_millis(200);
 /// When the black keyframe of a camera that went off is sent again, counted from the first. After it no packet follows
 /// that would show a receiver its loss, and a lost one would freeze the last picture there.
 const BLACK_AGAIN: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(500)];
+/// Newer frames taken in one pass at most: a source faster than its frames are made would keep the thread from its orders.
+const NEWER_AT_MOST: usize = 4;
 /// A camera that delivers nothing for so long counts as lost.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// Between two attempts to open a camera that is not there.
@@ -200,7 +202,10 @@ impl Worker {
         let mut missed = gap(self.last_sequence, frame.sequence);
         count(&counters.captured, 1);
         // A frame that is overtaken while it waits would only add its age to everybody's latency.
-        while let Ok(newer) = camera.dequeue(Duration::ZERO, Vec::new()) {
+        for _ in 0..NEWER_AT_MOST {
+            let Ok(newer) = camera.dequeue(Duration::ZERO, Vec::new()) else {
+                break;
+            };
             missed += gap(Some(frame.sequence), newer.sequence);
             count(&counters.captured, 1);
             count(&counters.dropped, 1);
