@@ -167,7 +167,8 @@ fn configure(pcm: &PCM, direction: Direction) -> Result<(usize, u64), ::alsa::Er
     let software = pcm.sw_params_current()?;
     software.set_avail_min(PERIOD as i64)?;
     if direction == Direction::Playback {
-        software.set_start_threshold(2 * PERIOD as i64)?;
+        // A device that granted less than two periods would never start.
+        software.set_start_threshold((2 * PERIOD as i64).min(current.get_buffer_size()?))?;
     }
     pcm.sw_params(&software)?;
     Ok((channels, buffer))

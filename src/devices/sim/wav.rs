@@ -11,11 +11,11 @@ use rubato::{
 use crate::devices::{DeviceError, SAMPLE_RATE};
 
 /// Longest recording that is loaded, seconds.
-const MAX_SECONDS: u32 = 1800;
+const MAX_SECONDS: u32 = 600;
 /// Most samples that are loaded, of all channels: 120 MB as `f32`.
 const MAX_SAMPLES: u32 = 30_000_000;
 
-/// Loads a whole file: channels averaged, other rates resampled, at most half an hour and 30 million samples.
+/// Loads a whole file: channels averaged, other rates resampled, at most ten minutes and 30 million samples.
 pub(super) fn load(device: &str, path: &Path) -> Result<Vec<i16>, DeviceError> {
     read(path).map_err(|reason| DeviceError::Misconfigured {
         device: device.to_owned(),
