@@ -79,6 +79,10 @@ impl Driver {
                     let counts = self.shells.count_beats();
                     self.handle(Event::BeatsCounted(counts));
                 }
+                () = self.shells.signaling.ended() => {
+                    log::error!("the signaling thread has ended; ending so that the service manager starts anew");
+                    std::process::exit(1);
+                }
                 Some(request) = self.requests.recv() => self.accept(request),
                 Some(event) = self.events.recv() => self.handle(event),
                 // Whoever asked may have gone.

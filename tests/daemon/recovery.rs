@@ -120,3 +120,29 @@ async fn a_muted_box_that_loses_its_power_is_not_heard_when_it_comes_back() {
     let health = muted.health();
     assert_eq!(health["audio_out"]["packets_while_muted_with_sound"], 0);
 }
+
+#[tokio::test]
+async fn a_binary_event_that_is_cut_short_costs_a_session_and_not_the_process() {
+    let gateway = Gateway::start(&["--open-meeting"]);
+    let mut daemon = member(&gateway, 0).spawn();
+    // The Socket.IO crate panics over it, on a task of its own.
+    daemon.setup.expected_errors = vec!["panicked"];
+    daemon.until("joined", |snapshot| {
+        snapshot["signaling"]["state"] == "joined"
+    });
+    let pid = daemon.pid();
+    let header = "451-[\"x\",{\"_placeholder\":true,\"num\":0}]";
+    gateway
+        .control("sendText", json!({"user": USERS[0], "text": header}))
+        .await;
+    gateway
+        .control("cleanClose", json!({"user": USERS[0]}))
+        .await;
+    daemon.until_logged("panicked");
+    // Else the state from before would be taken for the one after.
+    daemon.until_logged("server lost");
+    daemon.until("joined again", |snapshot| {
+        snapshot["signaling"]["state"] == "joined"
+    });
+    assert_eq!(daemon.pid(), pid);
+}
