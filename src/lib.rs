@@ -5,11 +5,14 @@ pub mod room;
 pub mod clock;
 pub mod config;
 pub mod events;
+pub mod web;
 pub mod wire;
 
 pub mod control;
 pub mod devices;
 pub mod host;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod socketio;
 
 pub mod media;

@@ -294,6 +294,7 @@ pub(super) fn signaling_access(settings: &Settings) -> Result<Access, String> {
         url: signaling.url.clone(),
         api: signaling.api.clone(),
         identity: signaling.identity.clone(),
+        name: settings.name.clone(),
         classroom: signaling.classroom.clone(),
         login,
         token,

@@ -414,17 +414,23 @@ fn recovery(
 }
 
 fn control(root: &Section<'_>, base: &Path) -> Result<ControlSettings, ConfigError> {
-    let section = root.section("control", &["socket", "http"])?;
+    let section = root.section("control", &["socket", "http", "http_hosts"])?;
     Ok(ControlSettings {
         socket: section.text("socket", |text| values::path(text, base))?,
-        http: section
-            .text("http", values::address)?
-            .map(|address| address.to_string()),
+        http: section.text("http", values::address)?,
+        http_hosts: section
+            .texts("http_hosts", values::host)?
+            .unwrap_or_default(),
     })
 }
 
 fn hub(root: &Section<'_>, base: &Path, default: HubSettings) -> Result<HubSettings, ConfigError> {
-    let section = root.section("hub", &["listen", "tls", "access", "limits"])?;
+    let section = root.section(
+        "hub",
+        &[
+            "listen", "url", "meetings", "pages", "tls", "access", "limits",
+        ],
+    )?;
     let tls = |text: &str| match text {
         "off" => Ok(HubTls::Off),
         "self-signed" => Ok(HubTls::SelfSigned),
@@ -452,6 +458,13 @@ fn hub(root: &Section<'_>, base: &Path, default: HubSettings) -> Result<HubSetti
     };
     let hub = HubSettings {
         listen: section.text("listen", values::address)?,
+        url: section.text("url", values::origin)?,
+        meetings: section
+            .texts("meetings", values::id)?
+            .unwrap_or(default.meetings),
+        pages: section
+            .text("pages", |text| values::path(text, base))?
+            .unwrap_or(default.pages),
         tls: section.text("tls", tls)?.unwrap_or(default.tls),
         access: section.text("access", access)?.unwrap_or(default.access),
         limits: HubLimits {
@@ -469,6 +482,12 @@ fn hub(root: &Section<'_>, base: &Path, default: HubSettings) -> Result<HubSetti
             )?,
         },
     };
+    if hub.meetings.is_empty() {
+        return Err(section.error(
+            "meetings",
+            "is empty; name at least one meeting, such as [\"main\"]",
+        ));
+    }
     match hub.listen {
         Some(address) if !address.ip().is_loopback() && hub.tls == HubTls::Off => {
             Err(section.error(

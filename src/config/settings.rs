@@ -93,9 +93,13 @@ impl Default for Settings {
             control: ControlSettings {
                 socket: None,
                 http: None,
+                http_hosts: Vec::new(),
             },
             hub: HubSettings {
                 listen: None,
+                url: None,
+                meetings: vec!["main".to_owned()],
+                pages: PathBuf::from("/usr/share/huddled/guest"),
                 tls: HubTls::Off,
                 access: HubAccess::Token,
                 limits: HubLimits {
@@ -404,8 +408,10 @@ pub struct PanelSettings {
 pub struct ControlSettings {
     /// `socket`: path of the Unix socket; by default under the runtime directory.
     pub socket: Option<PathBuf>,
-    /// `http`: address of the status page.
-    pub http: Option<String>,
+    /// `http`: address of the box's own page.
+    pub http: Option<SocketAddr>,
+    /// `http_hosts`: names besides those of loopback under which browsers may ask for the page.
+    pub http_hosts: Vec<String>,
 }
 
 /// `[hub] tls`.
@@ -446,6 +452,12 @@ pub struct HubLimits {
 pub struct HubSettings {
     /// `listen`.
     pub listen: Option<SocketAddr>,
+    /// `url`: the origin that links begin with, where it is not that of `listen`.
+    pub url: Option<String>,
+    /// `meetings`: the ids of the meetings that exist; at least one.
+    pub meetings: Vec<String>,
+    /// `pages`: the folder of the guest page.
+    pub pages: PathBuf,
     /// `tls`.
     pub tls: HubTls,
     /// `access`.

@@ -113,10 +113,14 @@ impl Settings {
 
         page.section("[control]");
         page.option("socket", self.control.socket.as_deref().map(of_path));
-        page.option("http", self.control.http.as_deref());
+        page.option("http", self.control.http.map(|address| address.to_string()));
+        page.key("http_hosts", self.control.http_hosts.clone());
 
         page.section("[hub]");
         page.option("listen", self.hub.listen.map(|address| address.to_string()));
+        page.option("url", self.hub.url.as_deref());
+        page.key("meetings", self.hub.meetings.clone());
+        page.key("pages", of_path(&self.hub.pages));
         page.key(
             "tls",
             match &self.hub.tls {

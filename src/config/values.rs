@@ -142,6 +142,17 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// A host's name as a browser's Host header has it, without a port.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    if is_authority(text) && !text.contains(':') {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(format!(
+        "\"{}\" is not a host's name; write it without scheme and port, such as room-101.example.org",
+        printable(text)
+    ))
+}
+
 /// A minisign public key: base64 of 42 bytes that begin with `Ed`.
 pub(super) fn public_key(text: &str) -> Result<String, String> {
     let base64 = |letter: char| letter.is_ascii_alphanumeric() || "+/".contains(letter);

@@ -110,7 +110,8 @@ fn address(access: &Access) -> Result<String, SignalingFailure> {
     url.query_pairs_mut()
         .clear()
         .append_pair("userId", access.identity.user.as_str())
-        .append_pair("meetingId", &access.identity.meeting);
+        .append_pair("meetingId", &access.identity.meeting)
+        .append_pair("name", &access.name);
     Ok(url.into())
 }
 
@@ -118,6 +119,7 @@ fn auth(access: &Access, token: Option<&Redacted<String>>) -> Value {
     let mut auth = json!({
         "userId": access.identity.user.as_str(),
         "meetingId": access.identity.meeting,
+        "name": access.name,
     });
     if let Some(Redacted(token)) = token {
         auth["token"] = json!(token);
@@ -189,6 +191,7 @@ mod tests {
                 meeting: "room 1&x".into(),
                 user: PeerId::new("box"),
             },
+            name: "Room".into(),
             classroom: None,
             login: None,
             token: None,

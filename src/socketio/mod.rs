@@ -45,6 +45,8 @@ pub struct Access {
     pub api: String,
     /// The meeting and our own id.
     pub identity: Identity,
+    /// What to be called: the application knows its users' names and ignores it, our own hub does not.
+    pub name: String,
     /// Join by `classrooms/{classroom}/meetings/{meeting}/join` instead of `public-meetings/{meeting}/join`.
     pub classroom: Option<String>,
     /// Email and password of `POST auth/login`. Preferred to `token`, because it gives a fresh one every time.

@@ -241,6 +241,7 @@ mod tests {
                 meeting: "a/b".into(),
                 user: PeerId::new("box"),
             },
+            name: "Room".into(),
             classroom: None,
             login: None,
             token: None,

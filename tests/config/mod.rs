@@ -106,9 +106,13 @@ slow_interval_ms = 60000
 [control]
 socket = "control.sock"
 http = "127.0.0.1:8080"
+http_hosts = ["Room-101.example.org"]
 
 [hub]
 listen = "0.0.0.0:8443"
+url = "https://hub.example.org/"
+meetings = ["board", "lobby"]
+pages = "guest"
 tls = "hub.pem"
 access = "open"
 limits = { members = 8, connections = 20, payload_bytes = 65536, messages_per_second = 50 }
@@ -216,7 +220,14 @@ fn every_key_arrives_where_it_belongs() {
         settings.control.socket,
         Some("/etc/huddled/control.sock".into())
     );
-    assert_eq!(settings.control.http.as_deref(), Some("127.0.0.1:8080"));
+    assert_eq!(
+        settings.control.http,
+        Some("127.0.0.1:8080".parse().unwrap())
+    );
+    assert_eq!(settings.control.http_hosts, ["room-101.example.org"]);
+    assert_eq!(settings.hub.url.as_deref(), Some("https://hub.example.org"));
+    assert_eq!(settings.hub.meetings, ["board", "lobby"]);
+    assert_eq!(settings.hub.pages, Path::new("/etc/huddled/guest"));
     assert_eq!(settings.hub.tls, HubTls::File(credential("hub.pem")));
     assert_eq!(settings.hub.access, HubAccess::Open);
     assert_eq!(settings.hub.limits.members, 8);
@@ -406,6 +417,14 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
         (
             "[control]\nhttp = \"8080\"",
             r#", line 2, control.http: "8080" is not an address to listen on; write ADDRESS:PORT, such as 127.0.0.1:8080"#,
+        ),
+        (
+            "[control]\nhttp_hosts = [\"room:8080\"]",
+            r#", line 2, control.http_hosts: "room:8080" is not a host's name; write it without scheme and port, such as room-101.example.org"#,
+        ),
+        (
+            "[hub]\nmeetings = []",
+            r#", line 2, hub.meetings: is empty; name at least one meeting, such as ["main"]"#,
         ),
         (
             "[remote]\nurl = \"http://boxes.example.org/a.toml\"",

@@ -90,6 +90,7 @@ async fn a_box_logs_in_joins_over_rest_and_then_in_the_meeting() {
 async fn a_classroom_is_joined_by_its_own_route() {
     let gateway = Gateway::start(&[]);
     let access = Access {
+        name: "Room 7".into(),
         classroom: Some("room 7".into()),
         token: Some(Redacted(gateway.token(BOX).await)),
         ..plain(&gateway.url())

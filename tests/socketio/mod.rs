@@ -138,6 +138,7 @@ fn plain(url: &str) -> Access {
             meeting: MEETING.into(),
             user: PeerId::new(BOX),
         },
+        name: "Room 7".into(),
         classroom: None,
         login: None,
         token: None,
