@@ -1,5 +1,5 @@
-# Two commands a user needs: `make test` and, for the slow rest, `make test-full`.
-.PHONY: help setup build lint test test-full deny doc bench install clean
+# Two commands a first user needs: `make demo` and `make test`.
+.PHONY: help demo guest setup build lint test test-full fresh doc bench clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
@@ -7,10 +7,18 @@ export CARGO_TERM_COLOR ?= auto
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+demo: ## a meeting on this machine with a box of simulated devices; prints the address to open
+	@scripts/demo.sh $(DEMO)
+
+guest: ## assemble the page that people without a box open (target/guest)
+	@scripts/setup.sh demo
+	@scripts/guest.sh
+
 setup: ## install what building and testing need (Debian 12)
 	@scripts/setup.sh
 
-build: setup ## the daemon and its control client, optimised
+build: ## the daemon and its control client, optimised
+	@scripts/setup.sh build
 	cargo build --release --locked
 
 lint: setup ## formatting and lints, warnings are errors
@@ -24,6 +32,9 @@ test-full: ## the slow rest, at most 60 minutes with `make test`
 	@scripts/setup.sh full
 	@scripts/test-full.sh
 
+fresh: ## both commands of the README in a plain Debian 12 made for it; about 40 minutes, as root
+	@scripts/fresh.sh
+
 doc: ## the crate's documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
@@ -32,4 +43,4 @@ bench: setup ## figures with ratios, for docs/benchmarks.md
 
 clean: ## remove what was built
 	cargo clean
-	rm -rf tests/browser/node_modules tests/browser/output
+	rm -rf tests/browser/node_modules tests/browser/output guest/node_modules

@@ -1,33 +1,41 @@
 #!/usr/bin/env bash
-# Installs what building and testing need, on Debian 12. Safe to repeat; quick when all is there.
+# Installs what is needed, on Debian 12. Safe to repeat; quick when all is there.
+#   setup.sh build   to build
+#   setup.sh demo    and to assemble the guest page
+#   setup.sh test    and to test (what it does when nothing is said)
+#   setup.sh full    and for the slow tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fail() { echo "setup: $*" >&2; exit 1; }
+what=${1:-test}
+case $what in build | demo | test | full) ;; *) fail "unknown: $what; say build, demo, test or full" ;; esac
 
 command -v cargo >/dev/null || fail "cargo not found: install Rust 1.94 or newer, then run this again"
 version=$(cargo --version | awk '{print $2}')
 [ "$(printf '%s\n1.94.0\n' "$version" | sort -V | head -n 1)" = 1.94.0 ] ||
   fail "cargo is $version: install Rust 1.94 or newer, then run this again"
-for part in fmt clippy; do
-  cargo $part --version >/dev/null 2>&1 || fail "cargo $part not found: rustup component add rustfmt clippy"
-done
 
-packages=(
-  build-essential cmake nasm pkg-config libssl-dev libasound2-dev # to build
-  libasound2-plugins                                                            # ALSA plug-ins of the tests
-  nodejs chromium openssl                                        # browser and signaling tests
-  ca-certificates procps
-)
-# A node that does not come from Debian brings its own npm; Debian's is a package of its own.
-command -v npm >/dev/null || packages+=(npm)
-if command -v node >/dev/null; then packages=("${packages[@]/nodejs/}"); fi
-
-[ "${1:-}" != full ] || packages+=(coturn) # relay scenarios
+packages=(build-essential cmake nasm pkg-config libssl-dev libasound2-dev ca-certificates)
+if [ "$what" != build ]; then
+  # A node that does not come from Debian brings its own npm; Debian's is a package of its own.
+  command -v node >/dev/null || packages+=(nodejs)
+  command -v npm >/dev/null || packages+=(npm)
+fi
+if [ "$what" = test ] || [ "$what" = full ]; then
+  for part in fmt clippy; do
+    cargo $part --version >/dev/null 2>&1 || fail "cargo $part not found: rustup component add rustfmt clippy"
+  done
+  packages+=(
+    libasound2-plugins # ALSA plug-ins of the tests
+    chromium openssl   # browser and signaling tests
+    procps
+  )
+fi
+[ "$what" != full ] || packages+=(coturn) # relay scenarios
 
 missing=()
 for package in "${packages[@]}"; do
-  [ -n "$package" ] || continue
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 done
 if [ "${#missing[@]}" -gt 0 ]; then
@@ -44,6 +52,10 @@ if [ "${#missing[@]}" -gt 0 ]; then
   fi
 fi
 
+if [ "$what" = build ] || [ "$what" = demo ]; then
+  echo "setup: done"
+  exit 0
+fi
 stamp=tests/browser/node_modules/.package-lock.json
 if [ ! -e "$stamp" ] || [ tests/browser/package-lock.json -nt "$stamp" ]; then
   echo "setup: installing the browser tests' npm packages"

@@ -152,9 +152,11 @@ async fn converse<Stream>(
                 .serve_connection(stream, TowerToHyperService::new(router))
                 .with_upgrades();
             let mut connection = std::pin::pin!(connection);
+            // The guard inside its answer must not live on across the next wait.
+            let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
             tokio::select! {
                 ended = connection.as_mut() => ended,
-                _ = stopped.wait_for(|stopped| *stopped) => {
+                () = stop => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
