@@ -154,7 +154,7 @@ async fn converse<Stream>(
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 ended = connection.as_mut() => ended,
-                _ = stopped.wait_for(|stopped| *stopped) => {
+                () = told(&mut stopped) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -165,6 +165,11 @@ async fn converse<Stream>(
     if let Err(error) = ended {
         log::debug!("{name}: {}: {error}", client.0);
     }
+}
+
+// The lock that `wait_for` hands out must not live in the caller's future.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 async fn too_many(_: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
