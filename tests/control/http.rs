@@ -468,6 +468,17 @@ async fn nothing_but_a_press_is_taken_for_one() {
 }
 
 #[tokio::test]
+async fn a_press_that_does_not_arrive_is_not_waited_for_for_long() {
+    let site = Site::start(&[]).await;
+    let head = format!(
+        "POST /panel/press HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 16\r\n",
+        site.address
+    );
+    site.send(&head, "{").await.refuses(408, "bad-request");
+    assert_eq!(site.room.orders(), []);
+}
+
+#[tokio::test]
 async fn a_page_of_another_origin_cannot_press() {
     let site = Site::start(&[]).await;
     for origin in [

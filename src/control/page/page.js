@@ -21,6 +21,7 @@ const SIGNALING = {
 };
 const LOST = 'This page lost the box; trying again';
 const KEPT_EVENTS = 50;
+const KEPT_NAMES = 200;
 // Milliseconds.
 const RETRY = 2000;
 const HEALTH_EVERY = 500;
@@ -29,6 +30,8 @@ const ANSWER_SHOWN = 8000;
 const REQUEST_LIMIT = 4000;
 // What a meter shows, dBFS. The box says -120 for digital silence.
 const QUIETEST = -60;
+// From here on a tile is marked as heard.
+const AUDIBLE = -45;
 
 const $ = (id) => document.getElementById(id);
 const buttons = { mic: $('press-mic'), camera: $('press-camera'), share: $('press-share') };
@@ -101,7 +104,17 @@ function setLost(now) {
   // Nobody knows what holds now.
   showBanner($('banner'), '');
   for (const which of Object.keys(lights)) showLight(which, 'unknown');
+  for (const id of ['microphone', 'camera', 'screen']) showOwn(id, 'unknown', '');
+  $('signaling').dataset.state = '';
+  write($('signaling-words'), 'State unknown');
+  delete $('signaling-since').dataset.since;
+  write($('signaling-since'), '');
   showLevels(null);
+}
+
+function showOwn(id, text, tone) {
+  write($(id), text);
+  $(id).dataset.tone = tone;
 }
 
 // What the pipeline does, what was wanted, and why.
@@ -123,17 +136,13 @@ function showRoom(snapshot) {
   since($('signaling-since'), age);
 
   const { microphone, camera, screen } = snapshot;
-  const own = (id, text, tone) => {
-    write($(id), text);
-    $(id).dataset.tone = tone;
-  };
-  own('microphone', describe(microphone.muted, microphone.confirmed, microphone.forced, {
+  showOwn('microphone', describe(microphone.muted, microphone.confirmed, microphone.forced, {
     closed: 'Muted', open: 'Live', closing: 'Muting', opening: 'Opening',
   }), microphone.confirmed === false ? 'open' : 'closed');
-  own('camera', camera.lost ? 'Lost; looking for it' : describe(camera.off, camera.confirmed, camera.forced, {
+  showOwn('camera', camera.lost ? 'Lost; looking for it' : describe(camera.off, camera.confirmed, camera.forced, {
     closed: 'Switched off', open: 'On', closing: 'Switching off', opening: 'Switching on',
   }), camera.lost ? 'lost' : camera.confirmed === false ? 'open' : 'closed');
-  own('screen', screen.sharing ? 'Sharing' : screen.forced ? 'Stopped by a host' : 'Not shared', screen.sharing ? 'open' : '');
+  showOwn('screen', screen.sharing ? 'Sharing' : screen.forced ? 'Stopped by a host' : 'Not shared', screen.sharing ? 'open' : '');
 
   buttons.mic.setAttribute('aria-pressed', String(microphone.confirmed !== false));
   buttons.camera.setAttribute('aria-pressed', String(camera.confirmed !== false));
@@ -157,6 +166,13 @@ function newTile(user) {
   return tile;
 }
 
+function remember(peer) {
+  names.delete(peer.user_id);
+  names.set(peer.user_id, peer.name);
+  // The page may stay open for weeks.
+  if (names.size > KEPT_NAMES) names.delete(names.keys().next().value);
+}
+
 function showPeers(peers) {
   const list = $('peers');
   $('nobody').hidden = peers.length > 0;
@@ -169,7 +185,7 @@ function showPeers(peers) {
   peers.forEach((peer, index) => {
     const tile = tiles.get(peer.user_id) ?? newTile(peer.user_id);
     tile.peer = peer;
-    names.set(peer.user_id, peer.name);
+    remember(peer);
     showPeer(tile);
     if (list.children[index] !== tile.element) list.insertBefore(tile.element, list.children[index] ?? null);
   });
@@ -200,7 +216,10 @@ function showLevels(health) {
   showLevel($('level-sent'), health?.audio_out?.level_dbfs);
   showLevel($('level-heard'), health?.speaker?.heard?.level_dbfs);
   const heard = new Map((health?.peers_in ?? []).map((peer) => [peer.user_id, peer.audio?.level_dbfs]));
-  for (const [user, { element }] of tiles) showLevel(element.querySelector('.level'), heard.get(user));
+  for (const [user, { element }] of tiles) {
+    showLevel(element.querySelector('.level'), heard.get(user));
+    element.dataset.heard = String(heard.get(user) > AUDIBLE);
+  }
 }
 
 function explain(event) {
@@ -335,7 +354,6 @@ async function pollPictures() {
 
 for (const [name, button] of Object.entries(buttons)) button.addEventListener('click', () => press(name));
 setInterval(() => document.querySelectorAll('[data-since]').forEach(tick), 1000);
-setLost(true);
 follow();
 pollHealth();
 pollPictures();
