@@ -110,6 +110,7 @@ fn run(config: Option<PathBuf>, state_dir: Option<PathBuf>, allow_sim: bool) -> 
         settings,
         config,
         state_dir,
+        demo: None,
     }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

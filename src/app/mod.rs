@@ -6,4 +6,4 @@ mod driver;
 mod health;
 mod run;
 
-pub use run::{RunOptions, read_settings, run};
+pub use run::{DemoPage, RunOptions, read_settings, run};
