@@ -3,6 +3,8 @@
 const EARLY_CANDIDATES = 100;
 // The smaller id lets the greater one offer first. Both may offer, but a collision costs a round trip.
 const COURTESY = 400;
+const ANSWER_WAIT = 3000;
+const REPEATS = 5;
 
 /** The certificate behind a description: another one means another connection of the peer. */
 function fingerprint(sdp) {
@@ -137,8 +139,19 @@ export class Connection {
   async makeOffer() {
     if (this.closed || !this.wanted || this.pc.signalingState !== 'stable' || !this.ready()) return;
     this.wanted = false;
-    this.repeated = false;
+    this.insisted = false;
     await this.describe('offer');
+    this.awaitAnswer(0);
+  }
+
+  /** Repeats an offer that gets no answer; browsers of the application lose offers that come at a bad moment. */
+  awaitAnswer(repeats) {
+    clearTimeout(this.answerTimer);
+    this.answerTimer = setTimeout(() => {
+      if (this.closed || this.pc.signalingState !== 'have-local-offer') return;
+      this.repeatOffer();
+      if (repeats < REPEATS) this.awaitAnswer(repeats + 1);
+    }, ANSWER_WAIT);
   }
 
   async describe(kind) {
@@ -150,13 +163,17 @@ export class Connection {
 
   sendDescription(kind) {
     const { type, sdp } = this.pc.localDescription;
-    this.described = this.send(kind, { [kind]: { type, sdp } });
+    this.sent = { [kind]: { type, sdp } };
+    this.described = this.send(kind, this.sent);
     this.flushOutgoing();
   }
 
   /** The peer may have thrown our offer away, because it came before the peer was ready. */
   repeatOffer() {
-    if (!this.closed && this.pc.signalingState === 'have-local-offer') this.sendDescription('offer');
+    if (this.closed || this.pc.signalingState !== 'have-local-offer' || !this.sent?.offer) return;
+    // Word for word, so that a peer that has it can tell: the local description grows by candidates meanwhile.
+    if (this.send('offer', this.sent)) this.described = true;
+    this.flushOutgoing();
   }
 
   restartIce() {
@@ -185,8 +202,8 @@ export class Connection {
     }
     if (pc.signalingState !== 'stable' && !this.polite && !isFromBox(offer.sdp)) {
       // The peer yields, and answers ours; once more, in case ours never arrived.
-      if (!this.repeated) this.repeatOffer();
-      this.repeated = true;
+      if (!this.insisted) this.repeatOffer();
+      this.insisted = true;
       return false;
     }
     this.remember(offer);
@@ -194,8 +211,9 @@ export class Connection {
     this.held = false;
     await pc.setRemoteDescription(offer);
     await this.flushEarly();
+    // This exchange may have settled what we wanted; if not, the browser says so again once it is over.
+    this.wanted = false;
     await this.describe('answer');
-    this.offerIfDue();
     return true;
   }
 
@@ -218,7 +236,6 @@ export class Connection {
     await pc.setRemoteDescription(answer);
     this.answered = true;
     await this.flushEarly();
-    this.offerIfDue();
   }
 
   remember({ sdp }) {
@@ -265,6 +282,7 @@ export class Connection {
   close() {
     this.closed = true;
     clearTimeout(this.courtesy);
+    clearTimeout(this.answerTimer);
     this.pc.close();
   }
 }
