@@ -18,10 +18,10 @@ function reasonOf(error) {
 }
 
 const REASONS = {
-  denied: (what) => `The browser may not use the ${what}. Allow it in the browser’s settings for this page, then press the button again.`,
+  denied: (what) => `The browser may not use the ${what}. Allow that in the browser’s settings for this page, then press the button again.`,
   missing: (what) => `No ${what} was found.`,
   busy: (what) => `The ${what} could not be started; another program may be using it.`,
-  insecure: (what) => `The browser gives the ${what} only to pages opened over https, or on the hub’s own machine.`,
+  insecure: (what) => `The browser does not give the ${what} to a page opened over plain http. Ask for a link that begins with https, or open it on the hub’s own machine.`,
   unsupported: (what) => `This browser offers no ${what} to pages.`,
 };
 
@@ -53,6 +53,13 @@ export class LocalMedia extends EventTarget {
   problemOf(kind) {
     const problem = this.problems[kind];
     return problem && REASONS[problem](NAMES[kind]);
+  }
+
+  /** All problems; one that both devices have is said once. */
+  problemSentences() {
+    const { camera, microphone } = this.problems;
+    if (camera && camera === microphone && camera !== 'busy') return [REASONS[camera]('camera or the microphone')];
+    return ['camera', 'microphone'].map((kind) => this.problemOf(kind)).filter(Boolean);
   }
 
   // ---- opening ------------------------------------------------------------------------------

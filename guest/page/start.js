@@ -1,7 +1,7 @@
 // The start screen: who one is, and what others will see and hear of one.
 
 import { Pickers } from './pickers.js';
-import { initialsOf } from './tile.js';
+import { initialsOf, make } from './tile.js';
 
 const element = (id) => document.getElementById(id);
 
@@ -61,15 +61,11 @@ export class StartScreen {
     const visible = Boolean(media.camera) && !media.videoOff;
     this.preview.classList.toggle('visible', visible);
     if (this.opened || visible) element('preview-text').textContent = visible ? '' : initialsOf(element('name').value || 'Guest');
-    const problems = ['camera', 'microphone'].map((kind) => media.problemOf(kind)).filter(Boolean);
+    const problems = media.problemSentences();
     if (problems.length > 0) {
-      problems.push(problems.length > 1 ? 'You can join all the same: you see and hear the others.' : 'You can join all the same.');
+      problems.push(media.problems.microphone ? 'You can join all the same and listen.' : 'You can join all the same.');
     }
-    element('problems').replaceChildren(...problems.map((text) => {
-      const item = document.createElement('li');
-      item.textContent = text;
-      return item;
-    }));
+    element('problems').replaceChildren(...problems.map((text) => make('li', '', text)));
   }
 
   busy() {
