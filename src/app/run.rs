@@ -35,6 +35,8 @@ use super::health;
 const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// Shutting the shells down takes at most this long after the driver has ended.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(800);
+/// What still runs at the very end has been told to close; it must not hold that up.
+pub(super) const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// Events a slow watcher may fall behind before it is dropped.
 const WATCHER_BACKLOG: usize = 256;
 
@@ -62,18 +64,22 @@ pub struct DemoPage {
 /// # Errors
 /// What could not be built or which standing loop ended, with its cause.
 pub fn run(options: RunOptions) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
+    let runtime = runtime()?;
     let result = runtime.block_on(serve(options));
-    // What still runs has been told to close; it must not hold up the end.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    runtime.shutdown_timeout(LAST_MOMENT);
     result
 }
 
-async fn serve(options: RunOptions) -> Result<()> {
+/// What everything asynchronous runs on.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
+}
+
+pub(super) async fn serve(options: RunOptions) -> Result<()> {
     if cfg!(mute_gate_removed) {
         log::warn!(
             "built with HUDDLED_MUTATION=mute_gate_removed: this program sends sound while muted"
@@ -266,7 +272,6 @@ fn warn_of_what_waits(settings: &Settings) {
             settings.screen.device != defaults.screen.device,
         ),
         ("[display] device", settings.display != defaults.display),
-        ("[hub]", settings.hub != defaults.hub),
         ("[remote]", settings.remote.is_some()),
     ];
     for (key, _) in waiting.iter().filter(|(_, set)| *set) {
@@ -299,7 +304,7 @@ fn exit_when_a_standing_thread_panics() {
 }
 
 /// Names this box's folder below the user's state directory when no service manager gives one.
-fn state_id(settings: &Settings) -> String {
+pub(super) fn state_id(settings: &Settings) -> String {
     settings.id.clone().unwrap_or_else(|| settings.name.clone())
 }
 
@@ -369,12 +374,23 @@ pub(super) fn signaling_access(settings: &Settings) -> Result<Access, String> {
     })
 }
 
-fn read_credential(key: &str, credential: &CredentialRef) -> Result<Redacted<String>, HostError> {
+pub(super) fn read_credential(
+    key: &str,
+    credential: &CredentialRef,
+) -> Result<Redacted<String>, HostError> {
     let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     host::read_credential(key, credential, directory.as_deref())
 }
 
 fn rtc_settings(settings: &Settings) -> RtcSettings {
+    RtcSettings {
+        ice_servers: ice_servers(settings),
+        relay_only: settings.relay_only,
+    }
+}
+
+/// The configured servers with their secrets.
+pub(super) fn ice_servers(settings: &Settings) -> Vec<IceServerAccess> {
     let mut ice_servers = Vec::new();
     for server in &settings.ice_servers {
         let credential = server
@@ -392,10 +408,7 @@ fn rtc_settings(settings: &Settings) -> RtcSettings {
             Err(error) => log::error!("{error}; going on without this server"),
         }
     }
-    RtcSettings {
-        ice_servers,
-        relay_only: settings.relay_only,
-    }
+    ice_servers
 }
 
 fn picture_source(inbound: Inbound) -> PictureSource {

@@ -15,6 +15,7 @@ mod bucket;
 mod certificate;
 mod desk;
 mod files;
+mod invitation;
 mod line;
 mod pages;
 mod payload;
@@ -39,11 +40,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::HubSettings;
-use crate::room::{PeerId, Redacted};
+use crate::room::Redacted;
 use crate::web::{Guard, Names, Server};
 use certificate::Identity;
 use desk::Desk;
-use token::Claims;
+pub use invitation::Invitations;
 pub use token::HubKey;
 
 /// How often deadlines are looked at.
@@ -192,7 +193,7 @@ fn advice(error: &io::Error) -> &'static str {
 pub struct Hub {
     listener: TcpListener,
     address: SocketAddr,
-    origin: String,
+    invitations: Invitations,
     identity: Option<Identity>,
     guard: Guard,
     desk: Desk,
@@ -246,17 +247,14 @@ impl Hub {
             Some(scheme) => scheme == "https",
             None => identity.is_some(),
         };
-        let origin = match &settings.url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => origin(address, identity.is_some()),
-        };
+        let invitations = Invitations::at(&settings, key.clone(), address);
         let ice_servers = Redacted(ice_servers.iter().map(written).collect());
         let (desk, ended) = Desk::new(settings, key, ice_servers);
-        log::info!("the hub listens on {address} as {origin}");
+        log::info!("the hub listens on {address} as {}", invitations.origin());
         Ok(Self {
             listener,
             address,
-            origin,
+            invitations,
             identity,
             guard: Guard::new(names, secure),
             desk,
@@ -269,52 +267,14 @@ impl Hub {
         self.address
     }
 
-    /// What links begin with: `[hub] url`, else the address, for which one of this machine's stands if it means all.
-    pub fn origin(&self) -> String {
-        self.origin.clone()
-    }
-
     /// The certificates as PEM, for the `ca_file` of a box; `None` without TLS.
     pub fn certificate(&self) -> Option<&str> {
         self.identity.as_ref().map(|identity| &*identity.pem)
     }
 
-    /// A link to a meeting for everybody. Without a token if access is open.
-    pub fn guest_link(&self, meeting: &str) -> String {
-        let token = (!self.desk.is_open()).then(|| self.link_token(meeting, false));
-        self.link(meeting, token)
-    }
-
-    /// A link to a meeting for whoever may mute and remove others. Always with a token.
-    pub fn host_link(&self, meeting: &str) -> String {
-        self.link(meeting, Some(self.link_token(meeting, true)))
-    }
-
-    /// A token for one user of one meeting, as a box's `token_file` holds it.
-    pub fn member_token(&self, meeting: &str, user: &PeerId) -> Redacted<String> {
-        self.desk.key.sign(&Claims::Member {
-            meeting: meeting.to_owned(),
-            user: user.clone(),
-            host: false,
-        })
-    }
-
-    fn link_token(&self, meeting: &str, host: bool) -> Redacted<String> {
-        self.desk.key.sign(&Claims::Link {
-            meeting: meeting.to_owned(),
-            host,
-        })
-    }
-
-    /// Behind the #, browsers send nothing of it to anybody.
-    fn link(&self, meeting: &str, token: Option<Redacted<String>>) -> String {
-        let mut link = format!("{}/#meeting={}", self.origin, escaped(meeting));
-        if let Some(Redacted(token)) = token {
-            // Of characters that need no escape.
-            link.push_str("&token=");
-            link.push_str(&token);
-        }
-        link
+    /// What lets people in.
+    pub fn invitations(&self) -> &Invitations {
+        &self.invitations
     }
 
     /// Serves until `stop` ends, then closes every connection, which takes half a second at most.
@@ -397,37 +357,11 @@ fn written(server: &IceServerLine) -> Value {
     line
 }
 
-fn origin(address: SocketAddr, secure: bool) -> String {
-    let scheme = if secure { "https" } else { "http" };
-    let port = address.port();
-    if !address.ip().is_unspecified() {
-        return format!("{scheme}://{address}");
-    }
-    match certificate::own_addresses(address.ip()).first() {
-        Some(own) => format!("{scheme}://{}", SocketAddr::new(*own, port)),
-        None => format!("{scheme}://localhost:{port}"),
-    }
-}
-
 /// A host without the brackets of an IPv6 address.
 fn bare(host: &str) -> &str {
     host.strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host)
-}
-
-/// Percent-encoded but for the unreserved characters (RFC 3986 section 2.3).
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                escaped.push(byte.into());
-            }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }
 
 /// A panic while a lock was held has been told of already; what the lock protects is still worth having.
