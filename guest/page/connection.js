@@ -47,8 +47,8 @@ export class Connection {
    * @param {{polite: boolean, prompt: boolean, iceServers: RTCIceServer[], media: object, early: EarlyCandidates,
    *   send: (kind: string, content: object) => boolean, ready: () => boolean, enqueue: (task: () => Promise<void>) => void,
    *   fault: (text: string) => void, state: () => void, track: (event: RTCTrackEvent) => void, foreign: (offer: object | null) => void}} options
-   *   `prompt`: offer at once although our id is the smaller; `foreign`: the peer answers or offers (then with the
-   *   offer) from a connection that is not the one we talk to
+   *   `prompt`: offer at once although our id is the smaller; `foreign`: this connection does not fit what the peer
+   *   answers or offers (then with the offer), and a new one is needed
    */
   constructor(options) {
     Object.assign(this, options);
@@ -204,6 +204,12 @@ export class Connection {
       // The peer yields, and answers ours; once more, in case ours never arrived.
       if (!this.insisted) this.repeatOffer();
       this.insisted = true;
+      return false;
+    }
+    if (pc.signalingState === 'have-local-offer' && !pc.remoteDescription) {
+      // Perfect negotiation would roll back. But Chromium, if it has only just begun to look for candidates, then never
+      // finds any for the answer. Nothing is lost yet, so begin afresh with the peer's offer.
+      this.foreign(offer);
       return false;
     }
     this.remember(offer);

@@ -189,9 +189,8 @@ class Page {
   onHidden() {
     this.joining?.abort();
     this.wasHere = Boolean(this.meeting);
-    if (!this.meeting) return;
-    this.meeting.signaling.leave();
-    this.meeting.end('hidden');
+    this.meeting?.signaling.leave();
+    this.meeting?.end('hidden');
     this.media.close();
   }
 

@@ -103,7 +103,7 @@ export class Member {
     this.context.changed();
   }
 
-  // The peer has a new connection, so ours leads nowhere.
+  // Ours leads nowhere, usually because the peer has a new one.
   onForeign(offer) {
     this.connect({ prompt: !offer });
     this.recovery.onReplaced();

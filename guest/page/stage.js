@@ -19,6 +19,9 @@ export class Stage {
     this.tiles = new Map();
     this.ownStream = new MediaStream();
     new ResizeObserver(() => this.layOut()).observe(this.room);
+    // An open menu lies over the tiles, so it goes when one is done with it.
+    document.addEventListener('click', ({ target }) => this.closeMenus(target));
+    document.addEventListener('keydown', ({ key }) => key === 'Escape' && this.closeMenus(null));
     media.addEventListener('speaker', () => {
       for (const tile of this.tiles.values()) tile.setSpeaker(media.chosen.speaker);
     });
@@ -146,6 +149,10 @@ export class Stage {
     }
     tile.menu.append(summary, list);
     tile.root.append(tile.menu);
+  }
+
+  closeMenus(target) {
+    for (const { menu } of this.tiles.values()) if (menu?.open && !menu.contains(target)) menu.open = false;
   }
 
   /** Makes the tiles as large as all of them fit. While somebody presents the style sheet lays out a strip. */

@@ -29,7 +29,7 @@ export class StartScreen {
   }
 
   async open() {
-    new Pickers(element('start-pickers'), this.media);
+    this.pickers ??= new Pickers(element('start-pickers'), this.media);
     this.render();
     element('preview-text').textContent = 'Asking for camera and microphone …';
     await this.media.open();
