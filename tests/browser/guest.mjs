@@ -7,7 +7,7 @@ const PIXELS_PER_CELL = 4;
 
 export class GuestPage {
   /**
-   * Opens a link, says a name and presses Join.
+   * A browser of its own for one person; `enter` opens the link, says the name and presses Join.
    * @param {import('playwright-core').Browser} browser
    * @param {string} link
    * @param {{name?: string, width?: number, height?: number, permissions?: string[], scheme?: 'light' | 'dark'}} options
@@ -16,10 +16,15 @@ export class GuestPage {
     const context = await browser.newContext({ viewport: { width, height }, permissions, colorScheme: scheme, ignoreHTTPSErrors: true });
     const page = await context.newPage();
     const guest = new GuestPage(context, page);
-    await page.goto(link);
-    await page.fill('#name', name);
-    await guest.join();
+    guest.link = link;
+    guest.name = name;
     return guest;
+  }
+
+  async enter() {
+    await this.page.goto(this.link);
+    await this.page.fill('#name', this.name);
+    return this.join();
   }
 
   constructor(context, page) {
@@ -32,7 +37,7 @@ export class GuestPage {
 
   async join() {
     await this.page.click('#join');
-    const { userId } = await this.until('joined', ({ state }) => state === 'joined');
+    const { userId } = await this.until('joined', ({ joined }) => joined);
     this.user = userId;
     return this;
   }
@@ -117,8 +122,11 @@ export class GuestPage {
     return waitFor(`sound of ${user}`, async () => (await this.peak(user)) > 0.02, { within, state: () => this.read() });
   }
 
-  async text(selector) {
-    return (await this.page.textContent(selector))?.trim() ?? '';
+  /** Takes something from the menu that a host has on a member's tile: mute, video-off, stop-share, kick. */
+  async hostOrder(user, order) {
+    const menu = this.page.locator(`.tile[data-user="${user}"] details.menu`);
+    await menu.locator('summary').click();
+    await menu.locator(`[data-order="${order}"]`).click();
   }
 
   /** The label on a member's tile, '' where there is none. */

@@ -151,7 +151,7 @@ export class Lab {
   async guest({ link = this.gateway.guestLink(this.meeting), ...options } = {}) {
     const guest = await GuestPage.open(this.browser, link, options);
     this.guests.push(guest);
-    return guest;
+    return guest.enter();
   }
 
   /**

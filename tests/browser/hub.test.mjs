@@ -92,7 +92,7 @@ suite('the hub', (scenario) => {
     const before = guest.user;
     await guest.page.reload();
     if (await guest.page.isVisible('#join')) await guest.join();
-    await guest.until('back in the meeting', ({ state }) => state === 'joined');
+    await guest.until('back in the meeting', ({ joined }) => joined);
     assert.equal((await guest.read()).userId, before);
     await guest.untilTestCard(box.user);
     await boxSees(box, before);
@@ -109,7 +109,7 @@ suite('the hub', (scenario) => {
       const { counter } = await waitFor('a picture', () => guest.picture(box.user));
       await waitFor('the picture goes on without a server', async () => (await guest.picture(box.user))?.counter > counter + 5);
     });
-    await guest.until('joined again', ({ state }) => state === 'joined', 20_000);
+    await guest.until('joined again', ({ joined }) => joined, 20_000);
     await box.untilJoined(20_000);
     await waitFor('no banner', async () => (await guest.banner()) === '');
     await guest.untilTestCard(box.user);
@@ -144,8 +144,8 @@ suite('the hub', (scenario) => {
     await box.until('muted by a host', ({ microphone }) => microphone.confirmed === true && microphone.forced);
     await host.hostOrder(guest.user, 'mute');
     await guest.until('muted by a host', ({ muted }) => muted);
-    await host.hostOrder(guest.user, 'remove');
-    await guest.until('removed', ({ state }) => state !== 'joined');
+    await host.hostOrder(guest.user, 'kick');
+    await guest.until('removed', ({ joined }) => !joined);
     await box.until('the person is gone', ({ peers }) => peers.length === 1);
   }, { slow: true });
 }, { server: () => Hub.start() });
