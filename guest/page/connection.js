@@ -1,6 +1,7 @@
 // One RTCPeerConnection to one member: perfect negotiation (W3C webrtc-pc, section 10.7), candidates, own tracks.
 
 const EARLY_CANDIDATES = 100;
+const SETTLED_KEPT = 30;
 // The smaller id lets the greater one offer first. Both may offer, but a collision costs a round trip.
 const COURTESY = 400;
 const ANSWER_WAIT = 3000;
@@ -42,18 +43,35 @@ function fits(candidate, sdp) {
   return !user || sdp.split(/\r?\n/).includes(`a=ice-ufrag:${user}`);
 }
 
+/**
+ * Offers and answers of a member that were taken or turned down. Servers repeat messages, and a late copy from a
+ * connection that is gone looks just like news from a fresh one; so this outlives a connection too.
+ */
+export class Settled {
+  texts = [];
+
+  has({ sdp }) {
+    return this.texts.includes(sdp);
+  }
+
+  add({ sdp }) {
+    this.texts.push(sdp);
+    if (this.texts.length > SETTLED_KEPT) this.texts.shift();
+  }
+}
+
 export class Connection {
   /**
    * @param {{polite: boolean, prompt: boolean, iceServers: RTCIceServer[], media: object, early: EarlyCandidates,
-   *   send: (kind: string, content: object) => boolean, ready: () => boolean, enqueue: (task: () => Promise<void>) => void,
-   *   fault: (text: string) => void, state: () => void, track: (event: RTCTrackEvent) => void, foreign: (offer: object | null) => void}} options
+   *   settled: Settled, send: (kind: string, content: object) => boolean, ready: () => boolean,
+   *   enqueue: (task: () => Promise<void>) => void, fault: (text: string) => void, state: () => void,
+   *   track: (event: RTCTrackEvent) => void, foreign: (offer: object | null) => void}} options
    *   `prompt`: offer at once although our id is the smaller; `foreign`: this connection does not fit what the peer
    *   answers or offers (then with the offer), and a new one is needed
    */
   constructor(options) {
     Object.assign(this, options);
     this.closed = false;
-    this.applied = new Set();
     this.heard = new Set();
     this.outgoing = [];
     this.described = false;
@@ -194,14 +212,15 @@ export class Connection {
   /** @returns {Promise<boolean>} whether the offer was taken */
   async acceptOffer(offer) {
     const { pc } = this;
-    if (this.applied.has(offer.sdp)) return false;
+    if (this.settled.has(offer)) return false;
     const known = pc.remoteDescription && fingerprint(pc.remoteDescription.sdp);
     if (known && fingerprint(offer.sdp) !== known) {
       this.foreign(offer);
       return false;
     }
     if (pc.signalingState !== 'stable' && !this.polite && !isFromBox(offer.sdp)) {
-      // The peer yields, and answers ours; once more, in case ours never arrived.
+      // The peer yields, and answers ours; once more, in case ours never arrived. Theirs is over, also in later copies.
+      this.settled.add(offer);
       if (!this.insisted) this.repeatOffer();
       this.insisted = true;
       return false;
@@ -212,7 +231,7 @@ export class Connection {
       this.foreign(offer);
       return false;
     }
-    this.remember(offer);
+    this.settled.add(offer);
     clearTimeout(this.courtesy);
     this.held = false;
     await pc.setRemoteDescription(offer);
@@ -225,7 +244,7 @@ export class Connection {
 
   async acceptAnswer(answer) {
     const { pc } = this;
-    if (this.applied.has(answer.sdp)) return;
+    if (this.settled.has(answer)) return;
     const current = pc.remoteDescription?.sdp;
     const foreign = current && fingerprint(answer.sdp) !== fingerprint(current);
     if (pc.signalingState !== 'have-local-offer') {
@@ -238,14 +257,10 @@ export class Connection {
       this.foreign(null);
       return;
     }
-    this.remember(answer);
+    this.settled.add(answer);
     await pc.setRemoteDescription(answer);
     this.answered = true;
     await this.flushEarly();
-  }
-
-  remember({ sdp }) {
-    this.applied.add(sdp);
   }
 
   async acceptCandidate(candidate) {

@@ -1,6 +1,6 @@
 // One other member: the connection to it, its recovery, and what comes from it.
 
-import { Connection, EarlyCandidates } from './connection.js';
+import { Connection, EarlyCandidates, Settled } from './connection.js';
 import { Recovery } from './recovery.js';
 
 const LIVENESS_STEP = 500;
@@ -30,6 +30,7 @@ export class Member {
     this.connection = null;
     this.recovery = null;
     this.early = new EarlyCandidates();
+    this.settled = new Settled();
     this.tasks = Promise.resolve();
     /** How many connections there have been. */
     this.connections = 0;
@@ -80,6 +81,7 @@ export class Member {
       ready,
       send,
       early: this.early,
+      settled: this.settled,
       enqueue: (task) => this.enqueue(task),
       fault: (error) => this.fault(error),
       state: () => this.onState(connection),
