@@ -695,6 +695,11 @@ class Gateway {
     Object.assign(this.meeting(meeting), fields);
   }
 
+  // A user's row is gone, as after a clean-up of the database: the next join is not authorized until REST makes a new one.
+  removeRow({ meeting, user }) {
+    return this.meeting(meeting).rows.delete(user);
+  }
+
   // Takes a user's row away and blocks a new one.
   block({ meeting, user }) {
     this.meeting(meeting).blocked.add(user);
@@ -737,7 +742,7 @@ class Gateway {
 /** What a test may ask of a gateway, by method name. */
 export const CONTROLS = [
   'received', 'connected', 'requested', 'rows', 'forget', 'kill', 'cleanClose', 'disconnectSocket', 'freeze', 'thaw',
-  'send', 'broadcast', 'sendText', 'dropRow', 'addGhost', 'admit', 'setMeeting', 'block', 'expireTokens', 'giveToken',
+  'send', 'broadcast', 'sendText', 'dropRow', 'addGhost', 'admit', 'setMeeting', 'removeRow', 'block', 'expireTokens', 'giveToken',
   'setOptions', 'restart',
 ];
 

@@ -11,7 +11,8 @@ const FOLLOWERS = 3;
 const FOLLOW_WITHIN = 1500;
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-const isBox = (member) => 'control' in member;
+/** A box, not a page. */
+export const isBox = (member) => 'control' in member;
 
 export class Recorder {
   /** @param {(Box | MemberPage)[]} members @param {{every?: number}} options of asking a box, ms */
@@ -20,7 +21,7 @@ export class Recorder {
     this.every = every;
     /** When pictures arrived, by `receiver sender`. @type {Map<string, number[]>} */
     this.arrivals = new Map();
-    /** Pictures counted, by the same; a box's own count starts again with a connection. */
+    /** Pictures counted, as [when, how many more], by the same: asked seldom, a box still counts every one. @type {Map<string, [number, number][]>} */
     this.counts = new Map();
     /** What a box said of a peer, whenever it changed, by `box peer`. */
     this.peers = new Map();
@@ -96,9 +97,12 @@ export class Recorder {
 
   add(receiver, sender, times, count) {
     const name = key(receiver, sender);
-    if (!this.arrivals.has(name)) this.arrivals.set(name, []);
+    if (!this.arrivals.has(name)) {
+      this.arrivals.set(name, []);
+      this.counts.set(name, []);
+    }
     this.arrivals.get(name).push(...times);
-    this.counts.set(name, (this.counts.get(name) ?? 0) + count);
+    this.counts.get(name).push([times.at(-1), count]);
   }
 
   /** When pictures of `sender` arrived at `receiver`. */
@@ -106,8 +110,10 @@ export class Recorder {
     return this.arrivals.get(key(receiver.user, sender.user)) ?? [];
   }
 
-  count(receiver, sender) {
-    return this.counts.get(key(receiver.user, sender.user)) ?? 0;
+  /** How many pictures were decoded between two times. */
+  counted(receiver, sender, from, to) {
+    const counts = this.counts.get(key(receiver.user, sender.user)) ?? [];
+    return counts.filter(([at]) => at > from && at <= to).reduce((sum, [, count]) => sum + count, 0);
   }
 
   /** When the first picture from `since` on arrived that others followed; undefined while there is none. */
