@@ -6,7 +6,7 @@
 // a picture in all, the highest attempt the box showed and the connections it made. Of several rounds the worst is printed.
 
 import { runOnce } from '../browser/harness.mjs';
-import { NetworkLab } from './harness.mjs';
+import { NetworkLab, weigh } from './harness.mjs';
 import { mixedMeeting } from './meeting.mjs';
 import { requireNetworks, sweep } from './namespaces.mjs';
 import { KINDS, limits, outage } from './outage.mjs';
@@ -23,6 +23,7 @@ if (strange.length > 0) throw new Error(`no such kind: ${strange}; there are ${O
 
 requireNetworks();
 sweep();
+weigh();
 
 const HEAD = ['outage', 'pair', 'box sees, s', 'other sees, s', 'attempts', 'connections', 'gap at box, s', 'gap at other, s', ''];
 const inSeconds = (value) => (Number.isFinite(value) ? (value / 1000).toFixed(2) : 'never');

@@ -85,18 +85,24 @@ suite('instruments', (scenario) => {
     const { network } = lab;
     const broken = Object.assign(Object.create(lab), { network: Object.assign(Object.create(network), { mend: async () => monotonic() }) });
     const never = await outage(broken, recorder, one, [two], 'cable', 2, 6000);
-    assert.throws(() => judge(quiet, 'never', never.rows, 2), /back-in.*demanded.*back-out/);
+    const demands = new Silent();
+    judge(demands, 'never', never.rows, 2);
+    assert.deepEqual(demands.missed, ['never-box0-box1-back-in', 'never-box0-box1-back-out']);
     await network.mend(one.host);
     await recorder.untilAllBack([[one, two]], monotonic(), 40_000);
     const idle = Object.assign(Object.create(lab), { network: Object.assign(Object.create(network), { cut: async () => monotonic() }) });
     const none = await outage(idle, recorder, one, [two], 'cable', 2, 6000);
-    assert.throws(() => judge(quiet, 'none', none.rows, 2), /the outage was none/);
+    assert.throws(() => judge(new Silent(), 'none', none.rows, 2), /the outage was none/);
   });
 });
 
-// Demands without printing, so that no figure of a test of the instruments is taken for the boxes'.
-const quiet = {
+// Takes figures without printing them, so that none is taken for the boxes'.
+class Silent {
+  constructor() {
+    this.missed = [];
+  }
+
   figure(name, value, unit, { most } = {}) {
-    if (most !== undefined && !(value <= most)) throw new Error(`${name} is ${value} ${unit}, at most ${most} is demanded`);
-  },
-};
+    if (most !== undefined && !(value <= most)) this.missed.push(name);
+  }
+}
