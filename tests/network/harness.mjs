@@ -1,6 +1,6 @@
 // Scenarios as in tests/browser, each on a network of its own: the gateway, every box and every browser on a host of its own.
 
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -80,6 +80,8 @@ export class NetworkLab extends Lab {
 
   async prepare() {
     await super.prepare();
+    // Where the run is broken off, `clear` does not come to it.
+    process.once('exit', () => rmSync(this.directory, { recursive: true, force: true }));
     this.network = await Network.create();
     this.serverHost = await this.network.host('server');
     this.gateway = await RemoteGateway.start(this.serverHost, join(this.directory, 'gateway.sock'));

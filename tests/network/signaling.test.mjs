@@ -37,9 +37,9 @@ suite('signaling', (scenario) => {
     await lab.gateway.restart({ downMs: 2000 });
     const upAt = monotonic();
     await box.untilJoined(10_000);
+    lab.figure('server-restart-joined-again-after', monotonic() - upAt, 'ms', { most: 4000, goal: 1000 });
     await member.untilJoined(10_000);
     await assertTrueStateAfterJoin(lab, box, [other, member], from, { muted: true, off: false });
-    lab.figure('server-restart-joined-again-after', monotonic() - upAt, 'ms', { most: 4000, goal: 1000 });
     await recorder.untilAllBack([[box, member]], upAt, 15_000);
     const opened = (await announced(lab, box)).filter(({ at, payload }) => at > from && payload.isMuted === false);
     assert.deepEqual(opened, [], 'announced open while muted');
