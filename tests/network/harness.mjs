@@ -42,6 +42,12 @@ export function suite(name, define) {
   });
 }
 
+// Where a run is broken off, no scenario clears up after itself.
+const directories = new Set();
+process.on('exit', () => {
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+});
+
 /** Gives this process's session the weight asked for. */
 export function weigh() {
   if (NICE) writeFileSync('/proc/self/autogroup', String(Number(NICE)));
@@ -80,8 +86,7 @@ export class NetworkLab extends Lab {
 
   async prepare() {
     await super.prepare();
-    // Where the run is broken off, `clear` does not come to it.
-    process.once('exit', () => rmSync(this.directory, { recursive: true, force: true }));
+    directories.add(this.directory);
     this.network = await Network.create();
     this.serverHost = await this.network.host('server');
     this.gateway = await RemoteGateway.start(this.serverHost, join(this.directory, 'gateway.sock'));
