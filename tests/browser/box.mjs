@@ -76,7 +76,8 @@ class Control {
 export class Box {
   /**
    * @param {{directory: string, url: string, meeting: string, user: string, name?: string, binary?: string, camera?: string,
-   *   microphone?: string, speaker?: string, video?: object, extra?: string, settings?: object}} options
+   *   microphone?: string, speaker?: string, video?: object, extra?: string, settings?: object, prefix?: string[]}} options
+   *   prefix: the command that runs the daemon, such as `ip netns exec NAME`
    */
   constructor(options) {
     this.options = {
@@ -86,6 +87,7 @@ export class Box {
       microphone: 'sim:tone:440',
       speaker: 'sim:meter',
       extra: '',
+      prefix: [],
       ...options,
       video: { width: 640, height: 360, frame_rate: 15, bitrate: 600_000, ...options.video },
     };
@@ -137,8 +139,9 @@ ${extra}`;
     this.files.set(name, text);
   }
 
+  /** Starts the daemon; again, with the state it left, after it has ended. */
   async start() {
-    const { directory, binary } = this.options;
+    const { directory, binary, prefix } = this.options;
     if (!existsSync(binary)) throw new Error(`there is no daemon at ${binary}: build it, or name it in HUDDLED_BIN`);
     const state = join(directory, 'state');
     await mkdir(state, { recursive: true });
@@ -146,7 +149,9 @@ ${extra}`;
     await writeFile(file, this.config());
     for (const [name, text] of this.files) await writeFile(join(directory, name), text, { mode: 0o600 });
     this.startedAt = monotonic();
-    this.process = spawn(binary, ['run', '--allow-sim', '--config', file, '--state-dir', state], {
+    this.exit = null;
+    const [command, ...words] = [...prefix, binary, 'run', '--allow-sim', '--config', file, '--state-dir', state];
+    this.process = spawn(command, words, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: environment(),
     });

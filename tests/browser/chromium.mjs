@@ -3,13 +3,16 @@
 import { chromium } from 'playwright-core';
 import { monotonic, waitFor } from './wait.mjs';
 
-const EXECUTABLE = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
+export const EXECUTABLE = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 const CLOCK_READINGS = 15;
 
-/** One browser process; `launch` gives it a profile folder of its own. */
-export function launchChromium() {
+/**
+ * One browser process; `launch` gives it a profile folder of its own.
+ * @param {{executable?: string, args?: string[]}} options a program to start in its place, and further arguments
+ */
+export function launchChromium({ executable = EXECUTABLE, args = [] } = {}) {
   return chromium.launch({
-    executablePath: EXECUTABLE,
+    executablePath: executable,
     headless: true,
     args: [
       '--headless=new',
@@ -26,6 +29,7 @@ export function launchChromium() {
       '--disable-sync',
       '--no-first-run',
       '--disable-quic',
+      ...args,
     ],
   });
 }

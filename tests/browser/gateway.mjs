@@ -61,6 +61,8 @@ const DEFAULTS = {
   tlsKey: '',
   // Print every event that arrives, to stderr.
   verbose: false,
+  // A Unix socket that serves the test controls as well, for a gateway whose network a test cuts.
+  controlSocket: '',
   // As a program: end when standard input ends, so that no test leaves a server behind.
   exitWithStdin: false,
 };
@@ -196,6 +198,28 @@ class Gateway {
     if (url.pathname.startsWith('/__test/')) return this.serveControl(url, text, response);
     if (url.pathname.startsWith('/api/')) return this.serveRest(request, url, text, response);
     return this.servePage(url, response);
+  }
+
+  // The same controls beside the network; it outlives a restart, and answers a restart when it is over.
+  listenToControls(path) {
+    this.controls = createServer(async (request, response) => {
+      const name = request.url.slice('/__test/'.length);
+      const chunks = [];
+      for await (const chunk of request) chunks.push(chunk);
+      const text = Buffer.concat(chunks).toString();
+      let [status, value] = [404, { message: `no test control ${name}` }];
+      if (CONTROLS.includes(name)) {
+        [status, value] = await Promise.resolve()
+          .then(() => this[name](text ? JSON.parse(text) : {}))
+          .then((answer) => [200, answer ?? null], (error) => [500, { message: String(error?.message ?? error) }]);
+      }
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(value));
+    });
+    return new Promise((resolve, reject) => {
+      this.controls.once('error', reject);
+      this.controls.listen(path, resolve);
+    });
   }
 
   async serveControl(url, text, response) {
@@ -671,6 +695,11 @@ class Gateway {
     Object.assign(this.meeting(meeting), fields);
   }
 
+  // A user's row is gone, as after a clean-up of the database: the next join is not authorized until REST makes a new one.
+  removeRow({ meeting, user }) {
+    return this.meeting(meeting).rows.delete(user);
+  }
+
   // Takes a user's row away and blocks a new one.
   block({ meeting, user }) {
     this.meeting(meeting).blocked.add(user);
@@ -705,13 +734,15 @@ class Gateway {
 
   // Ends for good.
   async close() {
+    this.controls?.close();
     await this.stop();
   }
 }
 
-const CONTROLS = [
+/** What a test may ask of a gateway, by method name. */
+export const CONTROLS = [
   'received', 'connected', 'requested', 'rows', 'forget', 'kill', 'cleanClose', 'disconnectSocket', 'freeze', 'thaw',
-  'send', 'broadcast', 'sendText', 'dropRow', 'addGhost', 'admit', 'setMeeting', 'block', 'expireTokens', 'giveToken',
+  'send', 'broadcast', 'sendText', 'dropRow', 'addGhost', 'admit', 'setMeeting', 'removeRow', 'block', 'expireTokens', 'giveToken',
   'setOptions', 'restart',
 ];
 
@@ -726,6 +757,7 @@ export async function startGateway(options = {}) {
   if (unknown.length) throw new Error(`unknown gateway option ${unknown.join(', ')}`);
   const gateway = new Gateway(options);
   await gateway.listen(gateway.options.port);
+  if (gateway.options.controlSocket) await gateway.listenToControls(gateway.options.controlSocket);
   return gateway;
 }
 

@@ -53,25 +53,31 @@ async function runScenario(world, title, body) {
     const lab = new Lab(world, title);
     // A busy machine must not turn the suite red: the repetition is held to twice what is demanded, and says so.
     lab.allowance = attempt === 1 ? 1 : 2;
-    let failure = null;
-    try {
-      await lab.prepare();
-      await body(lab);
-    } catch (error) {
-      failure = error;
-    }
-    if (failure) await lab.keep(failure);
-    try {
-      await lab.clear();
-    } catch (error) {
-      failure ??= error;
-      await lab.keep(error);
-    }
+    const failure = await runOnce(lab, body);
     if (!failure) return;
     // What a mute or a closed camera let through is a defect at any load.
     if (attempt === 2 || /not digitally silent|video packets while the camera is off/.test(failure.message)) throw failure;
     console.log(`REPEAT ${title}: ${failure.message}`);
   }
+}
+
+/** One attempt at a scenario, cleared up whatever comes; returns what went wrong, or null. */
+export async function runOnce(lab, body) {
+  let failure = null;
+  try {
+    await lab.prepare();
+    await body(lab);
+  } catch (error) {
+    failure = error;
+  }
+  if (failure) await lab.keep(failure).catch((error) => console.log(`# nothing kept: ${error}`));
+  try {
+    await lab.clear();
+  } catch (error) {
+    if (!failure) await lab.keep(error).catch(() => {});
+    failure ??= error;
+  }
+  return failure;
 }
 
 /** One scenario's meeting and those in it. */
@@ -81,10 +87,12 @@ export class Lab {
     this.title = title;
     this.gateway = world.gateway;
     this.browser = world.browser;
-    this.meeting = this.gateway.options.meetings?.[0] ?? randomUUID();
+    this.meeting = this.gateway.options?.meetings?.[0] ?? randomUUID();
     this.boxes = [];
     this.members = [];
     this.guests = [];
+    this.allowance = 1;
+    this.output = OUTPUT;
   }
 
   async prepare() {
@@ -125,7 +133,7 @@ export class Lab {
    */
   async member(manner, { id = 'f', role = 'participant', ...query } = {}) {
     const user = this.id(id);
-    this.gateway.admit({ meeting: this.meeting, user, role, online: false });
+    await this.gateway.admit({ meeting: this.meeting, user, role, online: false });
     const member = await MemberPage.open(this.browser, {
       manner,
       origin: this.gateway.url,
@@ -164,8 +172,8 @@ export class Lab {
   figure(name, value, unit, { most } = {}) {
     const line = `FIGURE ${name} ${Number(value.toFixed(1))} ${unit}`;
     console.log(line);
-    mkdirSync(OUTPUT, { recursive: true });
-    appendFileSync(join(OUTPUT, 'figures.txt'), `${line}\n`);
+    mkdirSync(this.output, { recursive: true });
+    appendFileSync(join(this.output, 'figures.txt'), `${line}\n`);
     if (most === undefined || value <= most) return;
     const miss = `${name} is ${value.toFixed(1)} ${unit}, at most ${most} is demanded`;
     console.log(`MISSED ${miss}`);
@@ -174,7 +182,7 @@ export class Lab {
 
   /** Writes down what there is to see. */
   async keep(failure) {
-    const folder = join(OUTPUT, `${this.world.name} ${this.title}`.replace(/[^\w]+/g, '-').slice(0, 100));
+    const folder = join(this.output, `${this.world.name} ${this.title}`.replace(/[^\w]+/g, '-').slice(0, 100));
     await mkdir(folder, { recursive: true });
     const write = (name, text) => writeFile(join(folder, name), text).catch(() => {});
     await write('failure.txt', `${new Date().toISOString()}\n${failure.stack}\n`);
@@ -193,9 +201,9 @@ export class Lab {
       await write(`guest${index}.log`, guest.console.join('\n'));
     }
     await write('server.log', (this.gateway.lines ?? []).slice(-500).join('\n'));
-    const events = this.gateway.received().filter(({ args, user }) => JSON.stringify(args).includes(this.meeting) || this.users.includes(user));
+    const events = (await this.gateway.received()).filter(({ args, user }) => JSON.stringify(args).includes(this.meeting) || this.users.includes(user));
     await write('gateway.log', events.map(({ at, user, event, dropped }) => `${new Date(at).toISOString()} ${user} ${event}${dropped ? ' (dropped)' : ''}`).join('\n'));
-    await appendFile(join(OUTPUT, 'failures.txt'), `${this.world.name}: ${this.title}: ${failure.message}\n`).catch(() => {});
+    await appendFile(join(this.output, 'failures.txt'), `${this.world.name}: ${this.title}: ${failure.message}\n`).catch(() => {});
   }
 
   get users() {
@@ -207,8 +215,8 @@ export class Lab {
     await Promise.allSettled([...this.members, ...this.guests].map((member) => member.close()));
     const exits = await Promise.all(this.boxes.map((box) => box.stop()));
     const errors = this.boxes.flatMap((box) => box.errors());
+    await this.gateway.forget();
     await rm(this.directory, { recursive: true, force: true });
-    this.gateway.forget();
     if (errors.length > 0) throw new Error(`ERROR in a box's log:\n${errors.slice(0, 10).join('\n')}`);
     const wrong = exits.find((exit) => exit.error || (exit.code !== null && exit.code !== undefined && exit.code !== 0) || (exit.signal && exit.signal !== 'SIGTERM'));
     if (wrong) throw new Error(`a box ended with ${JSON.stringify(wrong)}`);

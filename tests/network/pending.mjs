@@ -1,0 +1,9 @@
+// What the daemon does not meet yet, and why. These scenarios run and print their figures but fail nothing; whoever mends the
+// daemon strikes the entry off. A scenario that passes while it is listed says so.
+
+/** @type {Map<string, string>} title of the scenario, reason */
+export const PENDING = new Map([
+  ['Test 4: Screen Share After Reconnect', 'the box does not share a screen yet'],
+  ['the box’s address changes', 'nobody watches addresses yet: nothing is done until the old path has failed by itself'],
+  ['broken descriptions and candidates, from members and from strangers', 'a broken offer of a member costs the connection that worked'],
+]);
