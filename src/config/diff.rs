@@ -12,6 +12,8 @@ use crate::room::{FirstStart, RecoverySettings};
 macro_rules! changes {
     ($($variant:ident($type:ty): $field:ident, $key:literal;)*) => {
         /// One thing that differs, with its new value.
+        // A handful of them exist for the moment of a reload.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Clone, Debug, PartialEq)]
         pub enum Change {
             $(#[doc = concat!("`", $key, "`.")] $variant($type),)*

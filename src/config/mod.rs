@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+mod checks;
 mod diff;
 mod document;
 mod keys;

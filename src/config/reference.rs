@@ -165,14 +165,18 @@ fn table(page: &mut String, keys: &[Key], prefix: &str, defaults: &Defaults) {
             Some(value) => format!("`{value}`"),
             None => "-".to_owned(),
         };
+        let example = match &key.kind {
+            Kind::Text(_) | Kind::Texts(_) => format!(" For example `{}`.", key.example),
+            // The range says enough.
+            _ => String::new(),
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(
             page,
-            "| `{}` | {} | {default} | {} For example `{}`. |",
+            "| `{}` | {} | {default} | {}{example} |",
             key.name,
             says(&key.kind),
             key.about,
-            key.example
         );
     }
     for key in tables {

@@ -107,10 +107,19 @@ struct Document {
     layers: Vec<Copied>,
 }
 
+impl Document {
+    fn is_complete(&self) -> bool {
+        let whole = |layer: &Copied| layer.length == layer.text.len();
+        self.count == self.layers.len() && self.layers.iter().all(whole)
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Copied {
     file: PathBuf,
+    /// Of the text, bytes: a torn copy could have less.
+    length: usize,
     text: String,
 }
 
@@ -124,7 +133,7 @@ pub fn read_accepted(directory: &Path) -> Vec<Layer> {
         Ok(text) => toml::from_str(&text)
             .map_err(|error| error.message().to_owned())
             .and_then(|document: Document| match document.version {
-                VERSION if document.count == document.layers.len() => Ok(document.layers),
+                VERSION if document.is_complete() => Ok(document.layers),
                 VERSION => Err("it is not complete".to_owned()),
                 other => Err(format!("its version is {other}, not {VERSION}")),
             }),
@@ -132,7 +141,7 @@ pub fn read_accepted(directory: &Path) -> Vec<Layer> {
     match understood {
         Ok(layers) => layers
             .into_iter()
-            .map(|Copied { file, text }| Layer { file, text })
+            .map(|Copied { file, text, .. }| Layer { file, text })
             .collect(),
         Err(reason) => {
             log::warn!(
@@ -160,6 +169,7 @@ pub fn keep_accepted(directory: &Path, layers: &[Layer]) -> std::io::Result<()> 
             .iter()
             .map(|layer| Copied {
                 file: layer.file.clone(),
+                length: layer.text.len(),
                 text: layer.text.clone(),
             })
             .collect(),

@@ -241,7 +241,8 @@ fn a_copy_that_cannot_be_used_costs_nothing_while_the_files_are_right() {
 fn reading_again_applies_what_interrupts_nobody_and_names_the_rest() {
     let mut daemon = layered("reload").start();
     daemon.until_kept("reload");
-    let before = daemon.status();
+    // The start is over.
+    let before = daemon.until_closed(false, false);
     assert_eq!(daemon.reload(), (Some(0), String::new()));
     daemon.until_logged("the configuration was read again; nothing changed");
     // Nothing was touched: not even the snapshot is another one.

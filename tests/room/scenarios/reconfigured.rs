@@ -40,6 +40,16 @@ fn new_recovery_delays_and_a_complaint_interrupt_nothing() {
 }
 
 #[test]
+fn a_complaint_is_there_from_the_first_moment() {
+    let bench = Bench::new(RoomSettings {
+        complaint: Some("configuration refused: x".to_owned()),
+        ..settings()
+    });
+    let banner = bench.room.snapshot().banner;
+    assert_eq!(banner.as_deref(), Some("configuration refused: x"));
+}
+
+#[test]
 fn what_people_in_the_room_see_happening_comes_before_a_complaint() {
     let mut bench = Bench::joined(&["z-1"]);
     let generation = bench.connect("z-1");
