@@ -169,7 +169,7 @@ fn a_refused_file_is_replaced_by_its_last_accepted_copy_and_the_box_says_so() {
 }
 
 #[test]
-fn a_box_that_never_had_a_right_file_ends_with_78_and_one_without_files_is_unconfigured() {
+fn a_box_that_never_had_a_right_file_ends_with_78() {
     let setup = layered("never");
     let path = setup.put("etc/huddled/config.toml", "[bax]\n");
     let run = || {
@@ -198,6 +198,39 @@ fn a_box_that_never_had_a_right_file_ends_with_78_and_one_without_files_is_uncon
         path.display()
     );
     assert!(text.contains(&expected), "{text}");
+}
+
+#[test]
+fn a_kill_at_any_moment_of_a_start_leaves_a_copy_to_go_back_to() {
+    let mut setup = layered("killed");
+    setup.expected_errors = vec!["configuration refused"];
+    let mut daemon = setup.start();
+    daemon.until_kept("killed");
+    let mut kept = 0;
+    for millis in 0..25u64 {
+        daemon.kill();
+        let name = format!("\"killed {millis}\"");
+        let text = fs::read_to_string(daemon.setup.config()).unwrap();
+        let old = text.lines().nth(1).unwrap().to_owned();
+        daemon.edit(&old, &format!("name = {name}"));
+        daemon.spawn_as_it_is();
+        // The moment of the kill moves through the start, which takes about so long.
+        std::thread::sleep(Duration::from_millis(millis * 2));
+        daemon.kill();
+        let copy = fs::read_to_string(daemon.setup.path("state/accepted.toml")).unwrap();
+        kept += usize::from(copy.contains(&format!("killed {millis}")));
+
+        let right = fs::read_to_string(daemon.setup.config()).unwrap();
+        fs::write(daemon.setup.config(), "[bax]\n").unwrap();
+        daemon.spawn_as_it_is();
+        daemon.until("the copy to be used", |snapshot| {
+            let banner = snapshot["banner"].as_str().unwrap_or_default();
+            banner.ends_with("its last accepted copy is used instead")
+        });
+        fs::write(daemon.setup.config(), right).unwrap();
+    }
+    println!("of 25 starts that were killed after 0 to 48 ms, {kept} had kept their copy");
+    daemon.kill();
 }
 
 #[test]
