@@ -34,6 +34,18 @@ pub struct Configuration {
     layers: Option<Vec<Layer>>,
 }
 
+impl From<Settings> for Configuration {
+    /// Settings that come from no file, and of which no copy is kept.
+    fn from(settings: Settings) -> Self {
+        Self {
+            settings,
+            origins: Origins::default(),
+            complaint: None,
+            layers: None,
+        }
+    }
+}
+
 impl ConfigSource {
     /// Reads the configuration. A file that is refused is replaced by its last accepted copy, unless `--config` named
     /// it.
@@ -79,10 +91,8 @@ impl ConfigSource {
         let effective = merge_strictly(&self.candidates()).map_err(|error| error.to_string())?;
         self.permit(&effective).map_err(|error| error.to_string())?;
         Ok(Configuration {
-            settings: effective.settings,
             origins: effective.origins,
-            complaint: None,
-            layers: None,
+            ..effective.settings.into()
         })
     }
 
