@@ -5,6 +5,7 @@ pub mod room;
 pub mod clock;
 pub mod config;
 pub mod events;
+pub mod manual;
 pub mod web;
 pub mod wire;
 

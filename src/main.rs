@@ -4,13 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use huddled::app::{self, RunOptions};
-use huddled::config::Settings;
-use huddled::host;
+use clap::{CommandFactory, Parser, Subcommand};
+use huddled::app::{self, ConfigSource, Configuration, RunOptions};
+use huddled::{config, host, manual};
 
-/// Read when `--config` is not given; it may be absent.
-const DEFAULT_CONFIG: &str = "/etc/huddled/config.toml";
 /// Where the package puts the guest page.
 #[cfg(feature = "hub")]
 const GUEST_PAGE: &str = "/usr/share/huddled/guest";
@@ -29,10 +26,9 @@ struct Arguments {
 enum Command {
     /// Run the box until SIGTERM
     Run {
-        /// Configuration file [default: /etc/huddled/config.toml, if there is one]
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-        /// Where mute and camera state are kept
+        #[command(flatten)]
+        files: Files,
+        /// Where mute and camera state and the last accepted configuration are kept
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
         /// Permit simulated devices
@@ -64,9 +60,8 @@ enum Command {
     /// Run the embedded server, for rooms without the platform, until SIGTERM
     #[cfg(feature = "hub")]
     Hub {
-        /// Configuration file [default: /etc/huddled/config.toml, if there is one]
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        files: Files,
         /// Where the hub's key and certificate are kept
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
@@ -89,37 +84,73 @@ enum Command {
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log_level: log::LevelFilter,
     },
-    /// Check or show configuration files
+    /// Check, show or describe configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Write manual pages and shell completions of this program; for packages
+    #[command(hide = true)]
+    Generate {
+        /// Where to
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// Which files are the configuration.
+#[derive(Debug, clap::Args)]
+struct Files {
+    /// This file alone [default: /usr/share/huddled/config.toml, /etc/huddled/config.toml and
+    /// /etc/huddled/conf.d/*.toml, where they exist]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder that /usr and /etc are looked for in; for tests
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    root: PathBuf,
+}
+
+impl Files {
+    fn source(self, state_dir: Option<PathBuf>, allow_sim: bool) -> ConfigSource {
+        ConfigSource {
+            config: self.config,
+            root: self.root,
+            state_dir,
+            allow_sim,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Say whether files are valid, and what is wrong with them
     Check {
-        /// Configuration files
+        /// Configuration files, or folders with a config.toml and conf.d/*.toml that are one configuration
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Print the effective settings
     Show {
-        /// Configuration file
-        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
-        config: PathBuf,
+        #[command(flatten)]
+        files: Files,
+        /// Say behind each value which file and line it came from
+        #[arg(long)]
+        origin: bool,
     },
+    /// Print the JSON schema of a configuration file
+    Schema,
+    /// Print every setting with type, default, range and meaning, as Markdown
+    Reference,
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run {
-            config,
+            files,
             state_dir,
             allow_sim,
             log_level,
         } => {
             host::install(log_level);
-            run(config, state_dir, allow_sim)
+            run(files, state_dir, allow_sim)
         }
         #[cfg(feature = "hub")]
         Command::Demo {
@@ -139,7 +170,7 @@ fn main() -> ExitCode {
         }
         #[cfg(feature = "hub")]
         Command::Hub {
-            config,
+            files,
             state_dir,
             listen,
             pages,
@@ -149,8 +180,9 @@ fn main() -> ExitCode {
             log_level,
         } => {
             host::install(log_level);
-            let mut settings = match effective(config) {
-                Ok((settings, _)) => settings,
+            // A hub opens no devices, so simulated ones are no matter here.
+            let mut settings = match load(&files.source(state_dir.clone(), true)) {
+                Ok(configuration) => configuration.settings,
                 Err(code) => return code,
             };
             settings.hub.listen = listen.or(settings.hub.listen);
@@ -169,26 +201,22 @@ fn main() -> ExitCode {
             }))
         }
         Command::Config(ConfigCommand::Check { files }) => check(&files),
-        Command::Config(ConfigCommand::Show { config }) => show(&config),
+        Command::Config(ConfigCommand::Show { files, origin }) => show(files, origin),
+        Command::Config(ConfigCommand::Schema) => print(&config::schema()),
+        Command::Config(ConfigCommand::Reference) => print(&config::reference()),
+        Command::Generate { directory } => generate(&directory),
     }
 }
 
-/// The settings that hold, and the file they came from; the exit code where there are none.
-fn effective(config: Option<PathBuf>) -> Result<(Settings, Option<PathBuf>), ExitCode> {
-    let (settings, config) = match config {
-        Some(path) => (app::read_settings(&path), Some(path)),
-        None if matches!(Path::new(DEFAULT_CONFIG).try_exists(), Ok(false)) => {
-            log::info!("there is no {DEFAULT_CONFIG}; going on with the defaults");
-            (Ok(Settings::default()), None)
+/// Reads the configuration; the exit code where there is none.
+fn load(source: &ConfigSource) -> Result<Configuration, ExitCode> {
+    match source.load() {
+        Ok(configuration) => {
+            if let Some(complaint) = &configuration.complaint {
+                log::error!("{complaint}");
+            }
+            Ok(configuration)
         }
-        // A file that may not be read is not an absent one.
-        None => {
-            let path = PathBuf::from(DEFAULT_CONFIG);
-            (app::read_settings(&path), Some(path))
-        }
-    };
-    match settings {
-        Ok(settings) => Ok((settings, config)),
         Err(message) => {
             log::error!("{message}");
             Err(ExitCode::from(EXIT_CONFIG))
@@ -196,26 +224,19 @@ fn effective(config: Option<PathBuf>) -> Result<(Settings, Option<PathBuf>), Exi
     }
 }
 
-fn run(config: Option<PathBuf>, state_dir: Option<PathBuf>, allow_sim: bool) -> ExitCode {
-    let (settings, config) = match effective(config) {
-        Ok(effective) => effective,
+fn run(files: Files, state_dir: Option<PathBuf>, allow_sim: bool) -> ExitCode {
+    let source = files.source(state_dir, allow_sim);
+    let configuration = match load(&source) {
+        Ok(configuration) => configuration,
         Err(code) => return code,
     };
-    let simulated = settings.simulated();
+    let simulated = configuration.settings.simulated();
     if !simulated.is_empty() {
-        let keys = simulated.join(", ");
-        if !allow_sim {
-            log::error!(
-                "{keys}: simulated devices need --allow-sim; set a real device or add the flag"
-            );
-            return ExitCode::from(EXIT_CONFIG);
-        }
-        log::warn!("running with simulated devices: {keys}");
+        log::warn!("running with simulated devices: {}", simulated.join(", "));
     }
     ended(app::run(RunOptions {
-        settings,
-        config,
-        state_dir,
+        configuration,
+        source,
         demo: None,
     }))
 }
@@ -246,13 +267,36 @@ fn check(files: &[PathBuf]) -> ExitCode {
     code
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)] // a command's answer
-fn show(config: &Path) -> ExitCode {
-    match app::read_settings(config) {
-        Ok(settings) => {
-            print!("{}", settings.show());
-            ExitCode::SUCCESS
+#[allow(clippy::print_stdout)] // a command's answer
+fn print(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
+}
+
+#[allow(clippy::print_stderr)] // a command's answer
+fn generate(directory: &Path) -> ExitCode {
+    match manual::write(&Arguments::command(), directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: cannot be written: {error}", directory.display());
+            ExitCode::FAILURE
         }
+    }
+}
+
+#[allow(clippy::print_stderr)] // a command's answer
+fn show(files: Files, origin: bool) -> ExitCode {
+    let source = ConfigSource {
+        config: files.config,
+        root: files.root,
+        state_dir: None,
+        allow_sim: true,
+    };
+    match source.load_strictly() {
+        Ok(configuration) if origin => {
+            print(&configuration.settings.show_with(&configuration.origins))
+        }
+        Ok(configuration) => print(&configuration.settings.show()),
         Err(message) => {
             eprintln!("{message}");
             ExitCode::from(EXIT_CONFIG)

@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("wire", 1),
     ("clock", 1),
     ("events", 1),
+    ("manual", 1),
     ("web", 1),
     ("devices", 2),
     ("socketio", 2),

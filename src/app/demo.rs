@@ -11,11 +11,14 @@ use tokio::sync::oneshot;
 use crate::config::{self, CredentialRef, HubTls, Settings};
 use crate::hub::{Hub, HubKey};
 
+use super::configuration::ConfigSource;
 use super::hub::{hub_options, write_secret};
 use super::run::{DemoPage, LAST_MOMENT, RunOptions, runtime, serve};
 
 /// The box's configuration but for what is known only at the start.
 const CONFIG: &str = include_str!("../../config/demo.toml");
+/// What [`CONFIG`] is called in messages; there is no such file.
+const FILE: &str = "demo.toml";
 /// The file of the box's token, as [`CONFIG`] names it.
 const TOKEN: &str = "box-token";
 /// The file of the hub's certificate, where it has one.
@@ -64,9 +67,13 @@ async fn run(options: DemoOptions, directory: &Path) -> Result<()> {
         let _ = stopped.await;
     }));
     let result = serve(RunOptions {
-        settings,
-        config: None,
-        state_dir: Some(directory.to_owned()),
+        configuration: settings.into(),
+        source: ConfigSource {
+            config: Some(directory.join(FILE)),
+            root: PathBuf::from("/"),
+            state_dir: Some(directory.to_owned()),
+            allow_sim: true,
+        },
         demo: Some(DemoPage {
             meeting_link: Some(guest_link),
         }),
@@ -79,7 +86,7 @@ async fn run(options: DemoOptions, directory: &Path) -> Result<()> {
 
 /// The box's and the hub's settings.
 fn settings(options: &DemoOptions, directory: &Path) -> Result<Settings> {
-    let mut settings = config::parse(CONFIG, &directory.join("demo.toml"))
+    let mut settings = config::parse(CONFIG, &directory.join(FILE))
         .map_err(|error| anyhow!("the demo's own configuration is broken: {error}"))?;
     if let Some(name) = &options.name {
         settings.name.clone_from(name);

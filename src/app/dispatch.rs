@@ -16,7 +16,7 @@ use crate::room::{DeniedReason, Effect, RequestId, RoomEvent, Stage};
 use crate::rtc::Peers;
 use crate::socketio;
 
-use super::run::signaling_access;
+use super::run::{rtc_settings, signaling_access};
 
 /// Everything that takes orders.
 pub(super) struct Shells {
@@ -72,6 +72,15 @@ impl Shells {
             // The driver ends the loop before it comes here.
             Effect::Exit => {}
         }
+    }
+
+    /// New settings, of which nothing needs a device or a connection to be made anew.
+    pub(super) fn reconfigure(&mut self, settings: Settings) {
+        let servers = |settings: &Settings| (settings.ice_servers.clone(), settings.relay_only);
+        if servers(&self.settings) != servers(&settings) {
+            self.peers.set_settings(rtc_settings(&settings));
+        }
+        self.settings = Arc::new(settings);
     }
 
     /// Remembers whom to answer.

@@ -7,23 +7,39 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::clock::monotonic;
+use crate::config::Settings;
 use crate::control::ControlRequest;
-use crate::room::{Effect, Event, RequestId, Room, RoomSnapshot};
+use crate::room::{Effect, Event, RequestId, Room, RoomSettings, RoomSnapshot};
 
 use super::dispatch::Shells;
 use super::health::{self, HealthRequest};
+use super::reload::{self, Outcome, Reloaded};
 
 /// From the signal to the shutdown of the shells: the room gives its farewells one second. With the shutdown the
 /// whole stop stays below 2 s.
 const STOP_LIMIT: Duration = Duration::from_millis(1100);
 
+/// What reaches the driver from elsewhere in the program.
+pub(super) struct Questions {
+    /// Facts.
+    pub(super) events: mpsc::Receiver<Event>,
+    /// Wishes of control clients.
+    pub(super) requests: mpsc::Receiver<ControlRequest>,
+    /// For counters and levels.
+    pub(super) health_requests: mpsc::Receiver<HealthRequest>,
+    /// The configuration, read again.
+    pub(super) reloads: mpsc::Receiver<Reloaded>,
+}
+
 /// Owns the room and everything it gives orders to.
 pub(super) struct Driver {
     room: Room,
     shells: Shells,
-    events: mpsc::Receiver<Event>,
-    requests: mpsc::Receiver<ControlRequest>,
-    health_requests: mpsc::Receiver<HealthRequest>,
+    /// What the room was told last.
+    room_settings: RoomSettings,
+    /// A configuration that is not all in effect, because somebody else is in the meeting.
+    waiting: Option<Settings>,
+    from: Questions,
     snapshots: watch::Sender<Arc<RoomSnapshot>>,
     next_request: u64,
     beats: Interval,
@@ -35,9 +51,8 @@ impl Driver {
     pub(super) fn new(
         room: Room,
         shells: Shells,
-        events: mpsc::Receiver<Event>,
-        requests: mpsc::Receiver<ControlRequest>,
-        health_requests: mpsc::Receiver<HealthRequest>,
+        room_settings: RoomSettings,
+        from: Questions,
         snapshots: watch::Sender<Arc<RoomSnapshot>>,
         beat_interval: Duration,
     ) -> Self {
@@ -46,9 +61,9 @@ impl Driver {
         Self {
             room,
             shells,
-            events,
-            requests,
-            health_requests,
+            room_settings,
+            waiting: None,
+            from,
             snapshots,
             next_request: 0,
             beats,
@@ -83,18 +98,24 @@ impl Driver {
                     log::error!("the signaling thread has ended; ending so that the service manager starts anew");
                     std::process::exit(1);
                 }
-                Some(request) = self.requests.recv() => self.accept(request),
-                Some(event) = self.events.recv() => self.handle(event),
+                Some(request) = self.from.requests.recv() => self.accept(request),
+                Some(reloaded) = self.from.reloads.recv() => self.reconfigure(reloaded),
+                Some(event) = self.from.events.recv() => self.handle(event),
                 // Whoever asked may have gone.
-                Some(reply) = self.health_requests.recv() => drop(reply.send(health::collect(&self.shells))),
+                Some(reply) = self.from.health_requests.recv() => drop(reply.send(health::collect(&self.shells))),
             }
-            while let Some(effect) = self.room.poll_effect() {
-                if effect == Effect::Exit {
-                    return self.shells;
+            loop {
+                while let Some(effect) = self.room.poll_effect() {
+                    if effect == Effect::Exit {
+                        return self.shells;
+                    }
+                    self.shells.apply(effect);
                 }
-                self.shells.apply(effect);
+                self.publish_snapshot();
+                if !self.apply_what_waited() {
+                    break;
+                }
             }
-            self.publish_snapshot();
         }
     }
 
@@ -104,6 +125,48 @@ impl Driver {
             self.shells.announce_stop();
         }
         self.room.handle_event(event, monotonic());
+    }
+
+    fn reconfigure(&mut self, reloaded: Reloaded) {
+        let outcome = self.apply_settings(&reloaded.settings, reloaded.complaint);
+        self.waiting = (!outcome.when_alone.is_empty()).then_some(reloaded.settings);
+        // Whoever asked may have gone.
+        let _ = reloaded.reply.send(outcome);
+    }
+
+    fn is_alone(&self) -> bool {
+        self.snapshots.borrow().peers.is_empty()
+    }
+
+    /// Whether there was something that could be applied now.
+    fn apply_what_waited(&mut self) -> bool {
+        if !self.is_alone() || self.stop_by.is_some() {
+            return false;
+        }
+        let Some(settings) = self.waiting.take() else {
+            return false;
+        };
+        let outcome = self.apply_settings(&settings, self.room_settings.complaint.clone());
+        let applied = outcome.applied.join(", ");
+        log::info!("nobody else is in the meeting; of the configuration is applied: {applied}");
+        true
+    }
+
+    /// The room and the shells are told only what is new to them.
+    fn apply_settings(&mut self, wanted: &Settings, complaint: Option<String>) -> Outcome {
+        let (running, outcome) = reload::apply(&self.shells.settings, wanted, self.is_alone());
+        let room_settings = RoomSettings {
+            complaint,
+            ..running.room()
+        };
+        if *self.shells.settings != running {
+            self.shells.reconfigure(running);
+        }
+        if self.room_settings != room_settings {
+            self.room_settings.clone_from(&room_settings);
+            self.handle(Event::SettingsChanged(Box::new(room_settings)));
+        }
+        outcome
     }
 
     fn accept(&mut self, request: ControlRequest) {

@@ -1,6 +1,7 @@
 //! FLOOR 5: composition. Builds everything from the settings in one readable function, runs the driver,
 //! carries out what the room orders.
 
+mod configuration;
 #[cfg(feature = "hub")]
 mod demo;
 mod dispatch;
@@ -8,10 +9,12 @@ mod driver;
 mod health;
 #[cfg(feature = "hub")]
 mod hub;
+mod reload;
 mod run;
 
+pub use configuration::{ConfigSource, Configuration, read_settings};
 #[cfg(feature = "hub")]
 pub use demo::{DemoOptions, demo};
 #[cfg(feature = "hub")]
 pub use hub::{HubRun, HubTask, hub};
-pub use run::{DemoPage, RunOptions, read_settings, run};
+pub use run::{DemoPage, RunOptions, run};

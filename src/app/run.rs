@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinError;
 
 use crate::clock::monotonic;
-use crate::config::{self, CredentialRef, PanelBackend, Settings, VideoDevice};
+use crate::config::{CredentialRef, Settings};
 use crate::control::{
-    self, Backend, ControlSocket, Page, PageOptions, PictureError, PictureSource, Reload,
+    self, Backend, ControlSocket, Page, PageOptions, PictureError, PictureSource,
 };
 use crate::devices;
 use crate::events::EventSender;
@@ -27,9 +27,11 @@ use crate::room::{Event, Redacted, Room};
 use crate::rtc::{IceServerAccess, Peers, RtcSettings};
 use crate::socketio::{self, Access};
 
+use super::configuration::{ConfigSource, Configuration};
 use super::dispatch::Shells;
-use super::driver::Driver;
+use super::driver::{Driver, Questions};
 use super::health;
+use super::reload::reload;
 
 /// Progress of the standing loops is looked at this often where no watchdog is set.
 const BEAT_INTERVAL: Duration = Duration::from_secs(2);
@@ -43,11 +45,9 @@ const WATCHER_BACKLOG: usize = 256;
 /// What `huddled run` was told.
 pub struct RunOptions {
     /// The accepted configuration.
-    pub settings: Settings,
-    /// The file they came from; `None` where there was none.
-    pub config: Option<PathBuf>,
-    /// `--state-dir`.
-    pub state_dir: Option<PathBuf>,
+    pub configuration: Configuration,
+    /// Where it came from.
+    pub source: ConfigSource,
     /// What the page shows besides in a demonstration.
     pub demo: Option<DemoPage>,
 }
@@ -85,14 +85,20 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
             "built with HUDDLED_MUTATION=mute_gate_removed: this program sends sound while muted"
         );
     }
-    let settings = Arc::new(options.settings);
+    let RunOptions {
+        configuration,
+        source,
+        demo,
+    } = options;
+    let settings = Arc::new(configuration.settings.clone());
     warn_of_what_waits(&settings);
     let (events, event_receiver) = EventSender::channel();
     exit_when_a_standing_thread_panics();
 
     // The operating system.
     let mut signals = Signals::install()?;
-    let places = StatePlaces::from_environment(options.state_dir, settings.state_dir.clone());
+    let places =
+        StatePlaces::from_environment(source.state_dir.clone(), settings.state_dir.clone());
     let state_directory = host::state_directory(&places, &state_id(&settings))?;
     host::create_state_directory(&state_directory)?;
     let store = Store::open(&state_directory)?;
@@ -133,7 +139,9 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed)
         .map_err(|error| anyhow!("the system has no random numbers: {error}"))?;
-    let room = Room::new(settings.room(), u64::from_le_bytes(seed), monotonic());
+    let mut room_settings = settings.room();
+    room_settings.complaint.clone_from(&configuration.complaint);
+    let room = Room::new(room_settings.clone(), u64::from_le_bytes(seed), monotonic());
 
     // Control.
     let (snapshot_sender, snapshots) = watch::channel(Arc::new(room.snapshot()));
@@ -141,7 +149,8 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
     let (health_sender, health_requests) = mpsc::channel(8);
     let (watchers, _) = broadcast::channel(WATCHER_BACKLOG);
     let control_beats = Arc::new(AtomicU64::new(0));
-    let reload = reload(options.config, Arc::clone(&settings));
+    let (reload_sender, reloads) = mpsc::channel(8);
+    let reload = reload(source.clone(), reload_sender);
     let backend = Backend {
         commands,
         snapshots,
@@ -152,7 +161,7 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
         clock: monotonic,
     };
     let page = match settings.control.http {
-        Some(address) => Some(open_page(address, &settings, options.demo, &backend).await?),
+        Some(address) => Some(open_page(address, &settings, demo, &backend).await?),
         None => None,
     };
     let control_loop = tokio::spawn(control::serve(socket, backend, Arc::clone(&control_beats)));
@@ -174,13 +183,21 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
         control_beats,
         replies: HashMap::new(),
     };
+    // Everything could be built from it. The disk may take its time.
+    drop(tokio::task::spawn_blocking(move || {
+        source.keep(&configuration);
+    }));
     events.report(Event::Started { persisted });
     let driver = Driver::new(
         room,
         shells,
-        event_receiver,
-        requests,
-        health_requests,
+        room_settings,
+        Questions {
+            events: event_receiver,
+            requests,
+            health_requests,
+            reloads,
+        },
         snapshot_sender,
         host::watchdog_interval().map_or(BEAT_INTERVAL, |interval| interval / 4),
     );
@@ -382,7 +399,7 @@ pub(super) fn read_credential(
     host::read_credential(key, credential, directory.as_deref())
 }
 
-fn rtc_settings(settings: &Settings) -> RtcSettings {
+pub(super) fn rtc_settings(settings: &Settings) -> RtcSettings {
     RtcSettings {
         ice_servers: ice_servers(settings),
         relay_only: settings.relay_only,
@@ -419,69 +436,4 @@ fn picture_source(inbound: Inbound) -> PictureSource {
             .png()
             .map_err(|error| PictureError::Failed(error.to_string()))
     })
-}
-
-/// Reads the configuration again and says what became of it. Nothing is applied to a running box yet, so a
-/// change is reported as waiting for the next start.
-fn reload(config: Option<PathBuf>, running: Arc<Settings>) -> Reload {
-    Arc::new(move || {
-        let result = match &config {
-            None => Err("huddled was started without a configuration file".to_owned()),
-            Some(path) => match read_settings(path) {
-                Err(error) => Err(format!("refused, the settings stay as they are: {error}")),
-                Ok(settings) if settings == *running => Ok(()),
-                Ok(_) => Err(format!(
-                    "{}: accepted; the changes take effect at the next start of huddled",
-                    path.display()
-                )),
-            },
-        };
-        match &result {
-            Ok(()) => log::info!("the configuration was read again; nothing changed"),
-            Err(message) => log::warn!("configuration: {message}"),
-        }
-        result
-    })
-}
-
-/// Reads and checks a configuration file.
-///
-/// # Errors
-/// One sentence that names the file and what to do.
-pub fn read_settings(path: &Path) -> Result<Settings, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
-    let settings = config::parse(&text, path).map_err(|error| error.to_string())?;
-    match unsupported(&settings) {
-        None => Ok(settings),
-        Some(problem) => Err(format!("{}: {problem}", path.display())),
-    }
-}
-
-/// What the schema knows and this version cannot do: refused where a box would start as if it could.
-fn unsupported(settings: &Settings) -> Option<String> {
-    if let VideoDevice::V4l2(name) = &settings.camera.device {
-        return Some(format!(
-            "camera.device: V4L2 cameras ({name}) are not supported in this version yet; use a simulated one or leave the key out"
-        ));
-    }
-    if matches!(
-        settings.panel.backend,
-        PanelBackend::Rppal | PanelBackend::Chardev | PanelBackend::Kernel
-    ) {
-        return Some(
-            "panel.backend: only \"sim:virtual\" and \"none\" are supported in this version yet"
-                .to_owned(),
-        );
-    }
-    if settings
-        .ice_servers
-        .iter()
-        .any(|server| server.secret_file.is_some())
-    {
-        return Some(
-            "ice_servers.secret_file: credentials made from a shared secret are not supported in this version yet; use username and credential_file".to_owned(),
-        );
-    }
-    None
 }

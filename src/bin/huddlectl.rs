@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use huddled::control::{
     ErrorCode, EventLine, Reply, ReplyError, Request, Snapshot, Wish, default_socket,
     describe_event, describe_status, summarize, visible,
 };
+use huddled::manual;
 use huddled::room::{Button, Command};
 use serde_json::{Value, json};
 
@@ -88,6 +89,13 @@ enum Order {
     Identify,
     /// Show counters and levels of the pipelines
     Health,
+    /// Write manual pages and shell completions of this program; for packages
+    #[command(hide = true)]
+    Generate {
+        /// Where to
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -109,13 +117,15 @@ enum PanelButton {
 }
 
 impl Order {
-    fn wish(&self) -> Wish {
-        Wish::Command(match self {
-            Self::Status => return Wish::Status,
-            Self::Watch => return Wish::Watch,
-            Self::Reload => return Wish::Reload,
-            Self::Health => return Wish::Health,
-            Self::Picture { user, .. } => return Wish::Picture { user: user.clone() },
+    /// `None` for what is no order to the daemon.
+    fn wish(&self) -> Option<Wish> {
+        Some(Wish::Command(match self {
+            Self::Status => return Some(Wish::Status),
+            Self::Watch => return Some(Wish::Watch),
+            Self::Reload => return Some(Wish::Reload),
+            Self::Health => return Some(Wish::Health),
+            Self::Picture { user, .. } => return Some(Wish::Picture { user: user.clone() }),
+            Self::Generate { .. } => return None,
             Self::Mute => Command::Mute,
             Self::Camera { to: CameraTo::Off } => Command::CameraOff,
             Self::Share { to: ShareTo::On } => Command::ShareOn,
@@ -128,7 +138,7 @@ impl Order {
             Self::Join => Command::Join,
             Self::Leave => Command::Leave,
             Self::Identify => Command::Identify,
-        })
+        }))
     }
 }
 
@@ -179,6 +189,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Order::Generate { directory } = &arguments.order {
+        return manual::write(&Arguments::command(), directory).map_err(|error| {
+            let directory = directory.display();
+            Failure::told(FAULT, format!("{directory}: cannot be written: {error}"))
+        });
+    }
     if let Order::Picture { output: None, .. } = arguments.order
         && !arguments.json
         && std::io::stdout().is_terminal()
@@ -188,12 +204,15 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             "a picture is no text for a terminal; give -o FILE, or redirect the output",
         ));
     }
+    let Some(wish) = arguments.order.wish() else {
+        return Ok(());
+    };
     let path = arguments
         .socket
         .clone()
         .unwrap_or_else(|| default_socket(std::env::var_os("RUNTIME_DIRECTORY").as_deref()));
     let mut daemon = Daemon::connect(&path)?;
-    let value = match daemon.ask(arguments.order.wish())? {
+    let value = match daemon.ask(wish)? {
         Ok(value) => value,
         Err(error) => {
             if arguments.json {
@@ -226,6 +245,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         | Order::Join
         | Order::Leave
         | Order::Reload
+        | Order::Generate { .. }
         | Order::Identify => Ok(()),
     }
 }

@@ -1,12 +1,14 @@
-//! A TOML document that knows which keys may stand where, and on which line each one stands.
+//! TOML documents merged by key, which know from which file and line each value came.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
+use super::checks::check;
+use super::keys::{Key, Kind};
 
 /// Where a document came from, to say so in errors.
 #[derive(Clone, Copy)]
@@ -15,7 +17,7 @@ pub(super) struct Origin<'a> {
     pub(super) text: &'a str,
 }
 
-impl Origin<'_> {
+impl<'a> Origin<'a> {
     /// `span` is a range of bytes of the text.
     pub(super) fn error(
         self,
@@ -23,70 +25,156 @@ impl Origin<'_> {
         key: String,
         problem: impl Into<String>,
     ) -> ConfigError {
-        let line = span.map(|span| {
-            let before = self.text.as_bytes().iter().take(span.start);
-            before.filter(|byte| **byte == b'\n').count() + 1
-        });
         ConfigError {
             file: self.file.to_owned(),
-            line,
+            line: span.map(|span| self.line(&span)),
             key,
             problem: problem.into(),
         }
     }
+
+    /// From 1.
+    fn line(self, span: &Range<usize>) -> usize {
+        let before = self.text.as_bytes().iter().take(span.start);
+        before.filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    fn folder(self) -> &'a Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
 }
 
-/// One table of the document, which may be absent: then every key of it is.
-pub(super) struct Section<'a> {
+/// One table, put together from all layers.
+#[derive(Default)]
+pub(super) struct Tree<'a>(Vec<Entry<'a>>);
+
+struct Entry<'a> {
+    name: &'a str,
+    /// Of the newest layer that says something about it.
     origin: Origin<'a>,
-    /// Dotted; empty for the document itself.
-    path: String,
-    table: Option<&'a DeTable<'a>>,
+    /// Of the key's name.
+    span: Range<usize>,
+    node: Node<'a>,
+}
+
+pub(super) enum Node<'a> {
+    Table(Tree<'a>),
+    /// Each table with its place.
+    Tables(Vec<(Range<usize>, Tree<'a>)>),
+    Value(&'a DeValue<'a>),
+}
+
+impl<'a> Node<'a> {
+    fn new(origin: Origin<'a>, value: &'a DeValue<'a>) -> Self {
+        let tree = |table| {
+            let mut tree = Tree::default();
+            tree.put(origin, table);
+            tree
+        };
+        match value {
+            DeValue::Table(table) => Self::Table(tree(table)),
+            DeValue::Array(items) => {
+                let tables: Option<Vec<_>> = items
+                    .iter()
+                    .map(|item| match item.get_ref() {
+                        DeValue::Table(table) => Some((item.span(), tree(table))),
+                        _ => None,
+                    })
+                    .collect();
+                match tables {
+                    Some(tables) if !tables.is_empty() => Self::Tables(tables),
+                    _ => Self::Value(value),
+                }
+            }
+            _ => Self::Value(value),
+        }
+    }
+}
+
+impl<'a> Tree<'a> {
+    /// Puts a document over what is there, after it was found right by itself: tables merge, lists and values
+    /// replace.
+    ///
+    /// # Errors
+    /// The first thing in it that [`Kind`] does not allow.
+    pub(super) fn layer(
+        &mut self,
+        origin: Origin<'a>,
+        table: &'a DeTable<'a>,
+        keys: &'static [Key],
+    ) -> Result<(), ConfigError> {
+        let mut alone = Tree::default();
+        alone.put(origin, table);
+        Section::root(origin, &alone, keys).check()?;
+        self.put(origin, table);
+        Ok(())
+    }
+
+    fn put(&mut self, origin: Origin<'a>, table: &'a DeTable<'a>) {
+        let mut items: Vec<_> = table.iter().collect();
+        items.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in items {
+            let (span, name) = (name.span(), name.get_ref().as_ref());
+            let Some(entry) = self.0.iter_mut().find(|entry| entry.name == name) else {
+                self.0.push(Entry {
+                    name,
+                    origin,
+                    span,
+                    node: Node::new(origin, value.get_ref()),
+                });
+                continue;
+            };
+            (entry.origin, entry.span) = (origin, span);
+            match (&mut entry.node, value.get_ref()) {
+                (Node::Table(tree), DeValue::Table(table)) => tree.put(origin, table),
+                (node, value) => *node = Node::new(origin, value),
+            }
+        }
+    }
+
+    /// Every value's dotted key, file and line.
+    pub(super) fn places(&self, prefix: &str, found: &mut Vec<(String, &'a Path, usize)>) {
+        for entry in &self.0 {
+            let path = format!("{prefix}{}", entry.name);
+            match &entry.node {
+                Node::Table(tree) => tree.places(&format!("{path}."), found),
+                Node::Tables(tables) => {
+                    for (index, (_, tree)) in tables.iter().enumerate() {
+                        tree.places(&format!("{path}[{index}]."), found);
+                    }
+                }
+                Node::Value(_) => {
+                    found.push((path, entry.origin.file, entry.origin.line(&entry.span)));
+                }
+            }
+        }
+    }
+}
+
+/// One table of the settings, which may be absent: then every key of it is.
+///
+/// What is read from it was found right when its layer was put into the tree, so a value of another type than its
+/// [`Kind`] does not occur.
+pub(super) struct Section<'a> {
+    /// Where it begins; of the newest layer that says something in it.
+    origin: Origin<'a>,
     /// Of the key that names the table.
     span: Option<Range<usize>>,
-    known: &'static [&'static str],
+    /// Dotted; empty for the document itself.
+    path: String,
+    tree: Option<&'a Tree<'a>>,
+    keys: &'static [Key],
 }
 
 impl<'a> Section<'a> {
-    /// The document itself.
-    pub(super) fn root(
-        origin: Origin<'a>,
-        table: &'a DeTable<'a>,
-        known: &'static [&'static str],
-    ) -> Result<Self, ConfigError> {
-        Self::open(origin, String::new(), Some(table), None, known)
-    }
-
-    fn open(
-        origin: Origin<'a>,
-        path: String,
-        table: Option<&'a DeTable<'a>>,
-        span: Option<Range<usize>>,
-        known: &'static [&'static str],
-    ) -> Result<Self, ConfigError> {
-        let section = Self {
+    /// The document itself. `origin` is for what concerns no key that is there.
+    pub(super) fn root(origin: Origin<'a>, tree: &'a Tree<'a>, keys: &'static [Key]) -> Self {
+        Self {
             origin,
-            path,
-            table,
-            span,
-            known,
-        };
-        let unknown = table
-            .into_iter()
-            .flatten()
-            .map(|(key, _)| key)
-            .filter(|key| !known.contains(&key.get_ref().as_ref()))
-            .min_by_key(|key| key.span().start);
-        match unknown {
-            None => Ok(section),
-            Some(key) => Err(origin.error(
-                Some(key.span()),
-                section.dotted(&printable(key.get_ref())),
-                match nearest(key.get_ref(), known) {
-                    Some(near) => format!("unknown key; did you mean \"{near}\"?"),
-                    None => format!("unknown key; known here: {}", known.join(", ")),
-                },
-            )),
+            span: None,
+            path: String::new(),
+            tree: Some(tree),
+            keys,
         }
     }
 
@@ -97,81 +185,145 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn find(&self, key: &'static str) -> Option<(Range<usize>, &'a DeValue<'a>)> {
-        debug_assert!(self.known.contains(&key), "{} is not listed", key);
-        let (name, value) = self
-            .table?
-            .iter()
-            .find(|(name, _)| name.get_ref().as_ref() == key)?;
-        Some((name.span(), value.get_ref()))
+    fn find(&self, key: &str) -> Option<&'a Entry<'a>> {
+        debug_assert!(
+            self.keys.iter().any(|known| known.name == key),
+            "{key} is not listed"
+        );
+        self.tree?.0.iter().find(|entry| entry.name == key)
+    }
+
+    fn value(&self, key: &str) -> Option<&'a DeValue<'a>> {
+        match &self.find(key)?.node {
+            Node::Value(value) => Some(value),
+            Node::Table(_) | Node::Tables(_) => None,
+        }
     }
 
     /// An error about a key of this table, at its line, else at the line of the table's header.
     pub(super) fn error(&self, key: &'static str, problem: impl Into<String>) -> ConfigError {
-        let span = self.find(key).map(|(span, _)| span);
-        self.origin.error(
-            span.or_else(|| self.span.clone()),
-            self.dotted(key),
-            problem,
-        )
+        match self.find(key) {
+            Some(entry) => self.error_at(entry, problem),
+            None => self
+                .origin
+                .error(self.span.clone(), self.dotted(key), problem),
+        }
     }
 
-    fn wrong_type(&self, key: &'static str, wanted: &str, value: &DeValue<'_>) -> ConfigError {
-        self.error(key, format!("must be {wanted}, not {}", kind(value)))
+    fn error_at(&self, entry: &Entry<'_>, problem: impl Into<String>) -> ConfigError {
+        let (origin, span) = (entry.origin, entry.span.clone());
+        origin.error(Some(span), self.dotted(&printable(entry.name)), problem)
     }
 
-    pub(super) fn section(
-        &self,
-        key: &'static str,
-        known: &'static [&'static str],
-    ) -> Result<Section<'a>, ConfigError> {
-        let (span, table) = match self.find(key) {
-            None => (None, None),
-            Some((span, DeValue::Table(table))) => (Some(span), Some(table)),
-            Some((_, value)) => return Err(self.wrong_type(key, "a table", value)),
-        };
-        Self::open(self.origin, self.dotted(key), table, span, known)
-    }
+    // ---- checking
 
-    /// An array of tables.
-    pub(super) fn sections(
-        &self,
-        key: &'static str,
-        known: &'static [&'static str],
-    ) -> Result<Vec<Section<'a>>, ConfigError> {
-        let items = match self.find(key) {
-            None => return Ok(Vec::new()),
-            Some((_, DeValue::Array(items))) => items,
-            Some((_, value)) => {
-                return Err(self.wrong_type(key, &format!("a list: write [[{key}]]"), value));
+    /// Whether every key is known and says what its kind allows.
+    fn check(&self) -> Result<(), ConfigError> {
+        let entries = self.tree.map_or(&[][..], |tree| &tree.0);
+        for entry in entries {
+            let Some(key) = self.keys.iter().find(|key| key.name == entry.name) else {
+                let known: Vec<_> = self.keys.iter().map(|key| key.name).collect();
+                return Err(self.error_at(
+                    entry,
+                    match nearest(entry.name, &known) {
+                        Some(near) => format!("unknown key; did you mean \"{near}\"?"),
+                        None => format!("unknown key; known here: {}", known.join(", ")),
+                    },
+                ));
+            };
+            match (&key.kind, &entry.node) {
+                (Kind::Table(keys), _) => self.open(entry, keys).check()?,
+                (Kind::Tables(keys), Node::Tables(_)) => {
+                    for section in self.open_each(entry, keys) {
+                        section.check()?;
+                    }
+                }
+                _ => {}
             }
+            check(key, &entry.node).map_err(|problem| self.error_at(entry, problem))?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, entry: &'a Entry<'a>, keys: &'static [Key]) -> Section<'a> {
+        Section {
+            origin: entry.origin,
+            span: Some(entry.span.clone()),
+            path: self.dotted(entry.name),
+            tree: match &entry.node {
+                Node::Table(tree) => Some(tree),
+                Node::Tables(_) | Node::Value(_) => None,
+            },
+            keys,
+        }
+    }
+
+    fn open_each(&self, entry: &'a Entry<'a>, keys: &'static [Key]) -> Vec<Section<'a>> {
+        let tables = match &entry.node {
+            Node::Tables(tables) => tables.as_slice(),
+            Node::Table(_) | Node::Value(_) => &[],
         };
-        let each = items.iter().enumerate();
-        each.map(|(index, item)| match item.get_ref() {
-            DeValue::Table(table) => Self::open(
-                self.origin,
-                format!("{}[{index}]", self.dotted(key)),
-                Some(table),
-                Some(item.span()),
-                known,
-            ),
-            other => Err(self.wrong_type(key, "a list of tables", other)),
+        let each = tables.iter().enumerate();
+        each.map(|(index, (span, tree))| Section {
+            origin: entry.origin,
+            span: Some(span.clone()),
+            path: format!("{}[{index}]", self.dotted(entry.name)),
+            tree: Some(tree),
+            keys,
         })
         .collect()
     }
 
-    /// The value of a text; `read` validates it and says what is wrong with it and what to do.
+    // ---- reading
+
+    pub(super) fn section(&self, key: &'static str) -> Section<'a> {
+        let keys = match self.keys.iter().find(|known| known.name == key) {
+            Some(Key {
+                kind: Kind::Table(keys),
+                ..
+            }) => keys,
+            _ => &[][..],
+        };
+        match self.find(key) {
+            Some(entry) => self.open(entry, keys),
+            None => Section {
+                origin: self.origin,
+                span: None,
+                path: self.dotted(key),
+                tree: None,
+                keys,
+            },
+        }
+    }
+
+    /// An array of tables.
+    pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+        match (
+            self.keys.iter().find(|known| known.name == key),
+            self.find(key),
+        ) {
+            (
+                Some(Key {
+                    kind: Kind::Tables(keys),
+                    ..
+                }),
+                Some(entry),
+            ) => self.open_each(entry, keys),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The value of a text. `read` also takes the folder of the file that says it.
     pub(super) fn text<T>(
         &self,
         key: &'static str,
-        read: impl FnOnce(&str) -> Result<T, String>,
+        read: impl FnOnce(&str, &Path) -> Result<T, String>,
     ) -> Result<Option<T>, ConfigError> {
-        match self.find(key) {
-            None => Ok(None),
-            Some((_, DeValue::String(text))) => read(text)
+        match (self.find(key), self.value(key)) {
+            (Some(entry), Some(DeValue::String(text))) => read(text, entry.origin.folder())
                 .map(Some)
-                .map_err(|problem| self.error(key, problem)),
-            Some((_, value)) => Err(self.wrong_type(key, "a text in quotes", value)),
+                .map_err(|problem| self.error_at(entry, problem)),
+            _ => Ok(None),
         }
     }
 
@@ -181,87 +333,39 @@ impl<'a> Section<'a> {
         key: &'static str,
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Option<Vec<T>>, ConfigError> {
-        let single = |value: &DeValue<'_>| match value {
-            DeValue::String(text) => read(text).map_err(|problem| self.error(key, problem)),
-            other => Err(self.wrong_type(key, "a list of texts", other)),
+        let Some(value) = self.value(key) else {
+            return Ok(None);
         };
-        match self.find(key) {
-            None => Ok(None),
-            Some((_, DeValue::Array(items))) => items
-                .iter()
-                .map(|item| single(item.get_ref()))
-                .collect::<Result<_, _>>()
-                .map(Some),
-            Some((_, value)) => Ok(Some(vec![single(value)?])),
-        }
+        texts(value)
+            .map(|text| read(text).map_err(|problem| self.error(key, problem)))
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 
     /// A text, or a whole number as a text.
-    pub(super) fn text_or_number(&self, key: &'static str) -> Result<Option<String>, ConfigError> {
-        match self.find(key) {
-            Some((_, DeValue::Integer(_))) => Ok(self
-                .integer(key, 0..=i64::from(u32::MAX))?
-                .map(|number| number.to_string())),
-            _ => self.text(key, super::values::plain),
+    pub(super) fn text_or_number(&self, key: &'static str) -> Option<String> {
+        match self.value(key)? {
+            DeValue::String(text) => Some(text.to_string()),
+            value => number(value).map(|number| number.to_string()),
         }
     }
 
-    pub(super) fn boolean(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
-        match self.find(key) {
-            None => Ok(None),
-            Some((_, DeValue::Boolean(value))) => Ok(Some(*value)),
-            Some((_, value)) => Err(self.wrong_type(key, "true or false", value)),
+    pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
+        match self.value(key)? {
+            DeValue::Boolean(value) => Some(*value),
+            _ => None,
         }
     }
 
-    pub(super) fn integer(
-        &self,
-        key: &'static str,
-        range: RangeInclusive<i64>,
-    ) -> Result<Option<i64>, ConfigError> {
-        match self.find(key) {
-            None => Ok(None),
-            Some((_, value)) => self.number(key, value, &range).map(Some),
-        }
+    pub(super) fn integer(&self, key: &'static str) -> Option<i64> {
+        self.value(key).and_then(number)
     }
 
     /// A list of whole numbers.
-    pub(super) fn integers(
-        &self,
-        key: &'static str,
-        range: RangeInclusive<i64>,
-    ) -> Result<Option<Vec<i64>>, ConfigError> {
-        match self.find(key) {
-            None => Ok(None),
-            Some((_, DeValue::Array(items))) => items
-                .iter()
-                .map(|item| self.number(key, item.get_ref(), &range))
-                .collect::<Result<_, _>>()
-                .map(Some),
-            Some((_, value)) => Err(self.wrong_type(key, "a list of whole numbers", value)),
-        }
-    }
-
-    fn number(
-        &self,
-        key: &'static str,
-        value: &DeValue<'_>,
-        range: &RangeInclusive<i64>,
-    ) -> Result<i64, ConfigError> {
-        let DeValue::Integer(integer) = value else {
-            return Err(self.wrong_type(key, "a whole number", value));
-        };
-        match i64::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(number) if range.contains(&number) => Ok(number),
-            _ => Err(self.error(
-                key,
-                format!(
-                    "{} is out of range; give {} to {}",
-                    printable(integer.as_str()),
-                    range.start(),
-                    range.end()
-                ),
-            )),
+    pub(super) fn integers(&self, key: &'static str) -> Option<Vec<i64>> {
+        match self.value(key)? {
+            DeValue::Array(items) => items.iter().map(|item| number(item.get_ref())).collect(),
+            _ => None,
         }
     }
 
@@ -270,22 +374,30 @@ impl<'a> Section<'a> {
     }
 }
 
+fn texts<'a>(value: &'a DeValue<'a>) -> impl Iterator<Item = &'a str> {
+    let (single, items) = match value {
+        DeValue::String(text) => (Some(text.as_ref()), &[][..]),
+        DeValue::Array(items) => (None, &items[..]),
+        _ => (None, &[][..]),
+    };
+    let each = items.iter().filter_map(|item| match item.get_ref() {
+        DeValue::String(text) => Some(text.as_ref()),
+        _ => None,
+    });
+    single.into_iter().chain(each)
+}
+
+pub(super) fn number(value: &DeValue<'_>) -> Option<i64> {
+    match value {
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+        _ => None,
+    }
+}
+
 /// The root table, or the syntax error.
 pub(super) fn tables<'a>(origin: Origin<'a>) -> Result<Spanned<DeTable<'a>>, ConfigError> {
     DeTable::parse(origin.text)
         .map_err(|error| origin.error(error.span(), String::new(), printable(error.message())))
-}
-
-fn kind(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
 }
 
 /// A piece of the file for an error: one short line.

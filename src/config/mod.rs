@@ -3,12 +3,20 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+mod checks;
+mod diff;
 mod document;
+mod keys;
+mod layers;
+mod reference;
 mod sections;
 mod settings;
 mod show;
 mod values;
 
+pub use diff::Change;
+pub use layers::{Candidate, Chosen, Effective, Instead, Layer, Origins, Refusal, choose, merge};
+pub use reference::{reference, schema};
 pub use settings::*;
 
 /// What is wrong with a configuration file. The whole file is refused for it.
@@ -39,14 +47,14 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Reads the text of a configuration file (TOML 1.1). `file` names it in errors, and relative paths in it start from
-/// the folder it lies in. Everything that is not said is as in [`Settings::default`].
+/// Reads the text of one configuration file (TOML 1.1) as if it were the only one, see [`merge`].
 ///
 /// # Errors
-/// An unknown key, a value of the wrong type or out of range, or values that contradict each other: the first one
-/// found refuses the whole file.
+/// As of [`merge`].
 pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
-    let origin = document::Origin { file, text };
-    let document = document::tables(origin)?;
-    sections::settings(origin, document.get_ref())
+    let layer = Layer {
+        file: file.to_owned(),
+        text: text.to_owned(),
+    };
+    merge(&[layer]).map(|effective| effective.settings)
 }

@@ -1,105 +1,84 @@
-//! The schema: which sections and keys there are and what each one may say.
+//! From the merged documents to settings: defaults, and what the values must be to each other.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use toml::de::DeTable;
-
-use super::document::{Origin, Section};
+use super::document::Section;
 use super::settings::{
-    AudioEncoding, ControlSettings, HubAccess, HubLimits, HubSettings, HubTls, IceServer,
-    MicrophoneSettings, PanelBackend, PanelLine, PanelSettings, RemoteSettings, Settings,
-    SignalingSettings, SpeakerSettings, VideoEncoding, VideoSettings,
+    AudioEncoding, ControlSettings, HubLimits, HubSettings, HubTls, IceServer, MicrophoneSettings,
+    PanelBackend, PanelLine, PanelSettings, RemoteSettings, Settings, SignalingSettings,
+    SpeakerSettings, VideoEncoding, VideoSettings,
 };
 use super::{ConfigError, values};
-use crate::room::{Bitrate, FirstStart, Identity, PeerId, RecoverySettings};
+use crate::room::{Bitrate, Identity, PeerId, RecoverySettings};
 
-const ROOT: &[&str] = &[
-    "box",
-    "signaling",
-    "ice_servers",
-    "ice",
-    "camera",
-    "screen",
-    "microphone",
-    "speaker",
-    "display",
-    "video",
-    "audio",
-    "panel",
-    "recovery",
-    "control",
-    "hub",
-    "remote",
-];
-
-/// Reads the whole document.
-pub(super) fn settings(origin: Origin<'_>, table: &DeTable<'_>) -> Result<Settings, ConfigError> {
-    let root = Section::root(origin, table, ROOT)?;
-    let base = origin.file.parent().unwrap_or(Path::new(""));
+/// Reads the whole configuration.
+pub(super) fn settings(root: &Section<'_>) -> Result<Settings, ConfigError> {
     let default = Settings::default();
-
-    let own = root.section("box", &["name", "id", "state_dir", "first_start"])?;
-    let first_start = |text: &str| {
-        values::word(
-            text,
-            &[("open", FirstStart::Open), ("muted", FirstStart::Muted)],
-        )
-    };
-    let display = root.section("display", &["device"])?;
-    let (ice_servers, relay_only) = ice(&root, base)?;
+    let own = root.section("box");
+    let display = root.section("display");
+    let (ice_servers, relay_only) = ice(root)?;
     Ok(Settings {
-        name: own.text("name", values::plain)?.unwrap_or(default.name),
-        id: own.text("id", values::id)?,
-        state_dir: own.text("state_dir", |text| values::path(text, base))?,
+        name: own.text("name", plain)?.unwrap_or(default.name),
+        id: own.text("id", id)?,
+        state_dir: own.text("state_dir", values::path)?,
         first_start: own
-            .text("first_start", first_start)?
+            .text("first_start", word(values::FIRST_START))?
             .unwrap_or(default.first_start),
-        signaling: signaling(&root, base)?,
+        signaling: signaling(root)?,
         ice_servers,
         relay_only,
-        camera: video_device(&root, "camera", base, default.camera)?,
-        screen: video_device(&root, "screen", base, default.screen)?,
-        microphone: microphone(&root, base, default.microphone)?,
-        speaker: speaker(&root, base, default.speaker)?,
+        camera: video_device(root, "camera", default.camera)?,
+        screen: video_device(root, "screen", default.screen)?,
+        microphone: microphone(root, default.microphone)?,
+        speaker: speaker(root, default.speaker)?,
         display: display
-            .text("device", values::display_device)?
+            .text("device", word(values::DISPLAY))?
             .unwrap_or(default.display),
-        video: video(&root, default.video)?,
-        audio: audio(&root, default.audio)?,
-        panel: panel(&root, default.panel)?,
-        recovery: recovery(&root, default.recovery)?,
-        control: control(&root, base)?,
-        hub: hub(&root, base, default.hub)?,
-        remote: remote(&root)?,
+        video: video(root, default.video),
+        audio: audio(root, default.audio),
+        panel: panel(root, default.panel)?,
+        recovery: recovery(root, default.recovery),
+        control: control(root)?,
+        hub: hub(root, default.hub)?,
+        remote: remote(root)?,
     })
 }
 
-fn signaling(root: &Section<'_>, base: &Path) -> Result<Option<SignalingSettings>, ConfigError> {
-    let section = root.section(
-        "signaling",
-        &[
-            "url",
-            "api",
-            "meeting",
-            "classroom",
-            "user",
-            "email",
-            "password_file",
-            "token_file",
-            "ca_file",
-        ],
-    )?;
-    let credential = |text: &str| values::credential(text, base);
-    let url = section.text("url", values::origin)?;
-    let api = section.text("api", values::prefix)?;
-    let meeting = section.text("meeting", values::id)?;
-    let classroom = section.text("classroom", values::id)?;
-    let user = section.text("user", values::id)?;
-    let email = section.text("email", values::email)?;
-    let password_file = section.text("password_file", credential)?;
-    let token_file = section.text("token_file", credential)?;
-    let ca_file = section.text("ca_file", credential)?;
+// Texts that mean the same in whatever file.
+
+fn plain(text: &str, _: &Path) -> Result<String, String> {
+    values::plain(text)
+}
+
+fn id(text: &str, _: &Path) -> Result<String, String> {
+    values::id(text)
+}
+
+fn origin(text: &str, _: &Path) -> Result<String, String> {
+    values::origin(text)
+}
+
+fn address(text: &str, _: &Path) -> Result<SocketAddr, String> {
+    values::address(text)
+}
+
+fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&str, &Path) -> Result<T, String> {
+    |text, _| values::word(text, words)
+}
+
+fn signaling(root: &Section<'_>) -> Result<Option<SignalingSettings>, ConfigError> {
+    let section = root.section("signaling");
+    let url = section.text("url", origin)?;
+    let api = section.text("api", |text, _| values::prefix(text))?;
+    let meeting = section.text("meeting", id)?;
+    let classroom = section.text("classroom", id)?;
+    let user = section.text("user", id)?;
+    let email = section.text("email", |text, _| values::email(text))?;
+    let password_file = section.text("password_file", values::credential)?;
+    let token_file = section.text("token_file", values::credential)?;
+    let ca_file = section.text("ca_file", values::credential)?;
 
     match (&email, &password_file, &token_file) {
         (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
@@ -147,18 +126,16 @@ fn signaling(root: &Section<'_>, base: &Path) -> Result<Option<SignalingSettings
     }))
 }
 
-fn ice(root: &Section<'_>, base: &Path) -> Result<(Vec<IceServer>, bool), ConfigError> {
-    let known = &["urls", "username", "credential_file", "secret_file"];
+fn ice(root: &Section<'_>) -> Result<(Vec<IceServer>, bool), ConfigError> {
     let servers = root
-        .sections("ice_servers", known)?
+        .sections("ice_servers")
         .into_iter()
         .map(|section| {
-            let credential = |text: &str| values::credential(text, base);
             let server = IceServer {
                 urls: section.texts("urls", values::ice_url)?.unwrap_or_default(),
-                username: section.text("username", values::plain)?,
-                credential_file: section.text("credential_file", credential)?,
-                secret_file: section.text("secret_file", credential)?,
+                username: section.text("username", plain)?,
+                credential_file: section.text("credential_file", values::credential)?,
+                secret_file: section.text("secret_file", values::credential)?,
             };
             if server.urls.is_empty() {
                 return Err(section.error(
@@ -186,8 +163,8 @@ fn ice(root: &Section<'_>, base: &Path) -> Result<(Vec<IceServer>, bool), Config
         })
         .collect::<Result<Vec<_>, _>>()?;
 
-    let section = root.section("ice", &["relay_only"])?;
-    let relay_only = section.boolean("relay_only")?.unwrap_or(false);
+    let section = root.section("ice");
+    let relay_only = section.boolean("relay_only").unwrap_or(false);
     if relay_only && !servers.iter().any(IceServer::has_turn) {
         return Err(section.error(
             "relay_only",
@@ -198,100 +175,76 @@ fn ice(root: &Section<'_>, base: &Path) -> Result<(Vec<IceServer>, bool), Config
 }
 
 /// Of a simulated device's clock, parts per million.
-fn ppm(section: &Section<'_>) -> Result<i32, ConfigError> {
-    Ok(section.integer("ppm", -10_000..=10_000)?.unwrap_or(0) as i32)
+fn ppm(section: &Section<'_>) -> i32 {
+    section.integer("ppm").unwrap_or(0) as i32
 }
 
 fn video_device(
     root: &Section<'_>,
     key: &'static str,
-    base: &Path,
     default: VideoSettings,
 ) -> Result<VideoSettings, ConfigError> {
-    let section = root.section(key, &["device", "ppm"])?;
+    let section = root.section(key);
     Ok(VideoSettings {
         device: section
-            .text("device", |text| values::video_device(text, base))?
+            .text("device", values::video_device)?
             .unwrap_or(default.device),
-        ppm: ppm(&section)?,
+        ppm: ppm(&section),
     })
 }
 
 fn microphone(
     root: &Section<'_>,
-    base: &Path,
     default: MicrophoneSettings,
 ) -> Result<MicrophoneSettings, ConfigError> {
-    let section = root.section("microphone", &["device", "ppm"])?;
+    let section = root.section("microphone");
     Ok(MicrophoneSettings {
         device: section
-            .text("device", |text| values::microphone_device(text, base))?
+            .text("device", values::microphone_device)?
             .unwrap_or(default.device),
-        ppm: ppm(&section)?,
+        ppm: ppm(&section),
     })
 }
 
-fn speaker(
-    root: &Section<'_>,
-    base: &Path,
-    default: SpeakerSettings,
-) -> Result<SpeakerSettings, ConfigError> {
-    let section = root.section("speaker", &["device", "ppm"])?;
+fn speaker(root: &Section<'_>, default: SpeakerSettings) -> Result<SpeakerSettings, ConfigError> {
+    let section = root.section("speaker");
     Ok(SpeakerSettings {
         device: section
-            .text("device", |text| values::speaker_device(text, base))?
+            .text("device", values::speaker_device)?
             .unwrap_or(default.device),
-        ppm: ppm(&section)?,
+        ppm: ppm(&section),
     })
 }
 
-/// H.264 4:2:0 has one colour sample for two pixels each way.
-fn even(
-    section: &Section<'_>,
-    key: &'static str,
-    range: std::ops::RangeInclusive<i64>,
-    default: u32,
-) -> Result<u32, ConfigError> {
-    match section.integer(key, range)? {
-        None => Ok(default),
-        Some(size) if size % 2 == 0 => Ok(size as u32),
-        Some(size) => Err(section.error(
-            key,
-            format!("{size} is odd; the encoder needs an even number of pixels"),
-        )),
+/// A number that its kind keeps between 0 and what fits.
+fn number(section: &Section<'_>, key: &'static str, default: u32) -> u32 {
+    section.integer(key).map_or(default, |number| number as u32)
+}
+
+fn video(root: &Section<'_>, default: VideoEncoding) -> VideoEncoding {
+    let section = root.section("video");
+    VideoEncoding {
+        width: number(&section, "width", default.width),
+        height: number(&section, "height", default.height),
+        frame_rate: number(&section, "frame_rate", default.frame_rate),
+        bitrate: Bitrate(number(&section, "bitrate", default.bitrate.0)),
     }
 }
 
-fn video(root: &Section<'_>, default: VideoEncoding) -> Result<VideoEncoding, ConfigError> {
-    let section = root.section("video", &["width", "height", "frame_rate", "bitrate"])?;
-    Ok(VideoEncoding {
-        width: even(&section, "width", 160..=1920, default.width)?,
-        height: even(&section, "height", 90..=1080, default.height)?,
-        frame_rate: section
-            .integer("frame_rate", 1..=60)?
-            .map_or(default.frame_rate, |rate| rate as u32),
-        bitrate: section
-            .integer("bitrate", 50_000..=20_000_000)?
-            .map_or(default.bitrate, |rate| Bitrate(rate as u32)),
-    })
-}
-
-fn audio(root: &Section<'_>, default: AudioEncoding) -> Result<AudioEncoding, ConfigError> {
-    let section = root.section("audio", &["bitrate"])?;
-    Ok(AudioEncoding {
-        bitrate: section
-            .integer("bitrate", 6_000..=128_000)?
-            .map_or(default.bitrate, |rate| Bitrate(rate as u32)),
-    })
+fn audio(root: &Section<'_>, default: AudioEncoding) -> AudioEncoding {
+    let section = root.section("audio");
+    AudioEncoding {
+        bitrate: Bitrate(number(&section, "bitrate", default.bitrate.0)),
+    }
 }
 
 fn panel(root: &Section<'_>, default: PanelSettings) -> Result<PanelSettings, ConfigError> {
-    let section = root.section("panel", &["backend", "buttons", "leds"])?;
+    let section = root.section("panel");
     let backend = section
-        .text("backend", values::panel_backend)?
+        .text("backend", word(values::PANEL))?
         .unwrap_or(default.backend);
-    let buttons = section.section("buttons", &["mic", "camera", "share"])?;
-    let leds = section.section("leds", &["mic", "camera", "status"])?;
+    let buttons = section.section("buttons");
+    let leds = section.section("leds");
     Ok(PanelSettings {
         backend,
         buttons: [
@@ -312,23 +265,12 @@ fn panel_line(
     key: &'static str,
     backend: PanelBackend,
 ) -> Result<Option<PanelLine>, ConfigError> {
-    let section = parent.section(key, &["chip", "line", "active_low", "bias"])?;
+    let section = parent.section(key);
     if !parent.has(key) {
         return Ok(None);
     }
-    let chip = section.text("chip", values::plain)?;
-    let bias = |text: &str| {
-        values::word(
-            text,
-            &[
-                ("pull-up", "pull-up"),
-                ("pull-down", "pull-down"),
-                ("disabled", "disabled"),
-                ("as-is", "as-is"),
-            ],
-        )
-    };
-    let Some(line) = section.text_or_number("line")? else {
+    let chip = section.text("chip", plain)?;
+    let Some(line) = section.text_or_number("line") else {
         return Err(section.error("line", "is missing; give the name or number of the line"));
     };
     match backend {
@@ -350,136 +292,72 @@ fn panel_line(
     Ok(Some(PanelLine {
         chip,
         line,
-        active_low: section.boolean("active_low")?.unwrap_or(false),
-        bias: section.text("bias", bias)?.map(str::to_owned),
+        active_low: section.boolean("active_low").unwrap_or(false),
+        bias: section.text("bias", word(values::BIAS))?.map(str::to_owned),
     }))
 }
 
-fn millis(
-    section: &Section<'_>,
-    key: &'static str,
-    range: std::ops::RangeInclusive<i64>,
-    default: Duration,
-) -> Result<Duration, ConfigError> {
-    Ok(section
-        .integer(key, range)?
-        .map_or(default, |millis| Duration::from_millis(millis as u64)))
+fn millis(section: &Section<'_>, key: &'static str, default: Duration) -> Duration {
+    section
+        .integer(key)
+        .map_or(default, |millis| Duration::from_millis(millis as u64))
 }
 
-fn recovery(
-    root: &Section<'_>,
-    default: RecoverySettings,
-) -> Result<RecoverySettings, ConfigError> {
-    let section = root.section(
-        "recovery",
-        &[
-            "suspicion_ms",
-            "restart_ms",
-            "recreate_ms",
-            "attempts",
-            "slow_interval_ms",
-        ],
-    )?;
+fn recovery(root: &Section<'_>, default: RecoverySettings) -> RecoverySettings {
+    let section = root.section("recovery");
     let mut recovery = default;
-    recovery.suspicion = millis(&section, "suspicion_ms", 100..=60_000, recovery.suspicion)?;
-    recovery.restart = millis(&section, "restart_ms", 100..=60_000, recovery.restart)?;
-    recovery.slow_interval = millis(
-        &section,
-        "slow_interval_ms",
-        1_000..=3_600_000,
-        recovery.slow_interval,
-    )?;
-    if let Some(delays) = section.integers("recreate_ms", 0..=60_000)? {
+    recovery.suspicion = millis(&section, "suspicion_ms", recovery.suspicion);
+    recovery.restart = millis(&section, "restart_ms", recovery.restart);
+    recovery.slow_interval = millis(&section, "slow_interval_ms", recovery.slow_interval);
+    if let Some(delays) = section.integers("recreate_ms") {
         recovery.recreate = delays
             .into_iter()
             .map(|delay| Duration::from_millis(delay as u64))
             .collect();
     }
-    let attempts = section
-        .integer("attempts", 1..=10)?
-        .map(|count| count as usize);
-    let last = match recovery.recreate.last() {
-        Some(last) if recovery.recreate.len() <= 10 => *last,
-        _ => {
-            return Err(section.error(
-                "recreate_ms",
-                "must list 1 to 10 delays, such as [1000, 2000, 4000]",
-            ));
-        }
-    };
-    if let Some(attempts) = attempts {
-        recovery.recreate.resize(attempts, last);
+    if let (Some(attempts), Some(last)) = (section.integer("attempts"), recovery.recreate.last()) {
+        let last = *last;
+        recovery.recreate.resize(attempts as usize, last);
     }
-    Ok(recovery)
+    recovery
 }
 
-fn control(root: &Section<'_>, base: &Path) -> Result<ControlSettings, ConfigError> {
-    let section = root.section("control", &["socket", "http", "http_hosts"])?;
+fn control(root: &Section<'_>) -> Result<ControlSettings, ConfigError> {
+    let section = root.section("control");
     Ok(ControlSettings {
-        socket: section.text("socket", |text| values::path(text, base))?,
-        http: section.text("http", values::address)?,
+        socket: section.text("socket", values::path)?,
+        http: section.text("http", address)?,
         http_hosts: section
             .texts("http_hosts", values::host)?
             .unwrap_or_default(),
     })
 }
 
-fn hub(root: &Section<'_>, base: &Path, default: HubSettings) -> Result<HubSettings, ConfigError> {
-    let section = root.section(
-        "hub",
-        &[
-            "listen", "url", "meetings", "pages", "tls", "access", "limits",
-        ],
-    )?;
-    let tls = |text: &str| match text {
-        "off" => Ok(HubTls::Off),
-        "self-signed" => Ok(HubTls::SelfSigned),
-        _ => values::credential(text, base).map(HubTls::File),
-    };
-    let access = |text: &str| {
-        values::word(
-            text,
-            &[("token", HubAccess::Token), ("open", HubAccess::Open)],
-        )
-    };
-    let limits = section.section(
-        "limits",
-        &[
-            "members",
-            "connections",
-            "payload_bytes",
-            "messages_per_second",
-        ],
-    )?;
-    let limit = |key, range, default: u32| {
-        limits
-            .integer(key, range)
-            .map(|value| value.map_or(default, |value| value as u32))
-    };
+fn hub(root: &Section<'_>, default: HubSettings) -> Result<HubSettings, ConfigError> {
+    let section = root.section("hub");
+    let limits = section.section("limits");
     let hub = HubSettings {
-        listen: section.text("listen", values::address)?,
-        url: section.text("url", values::origin)?,
+        listen: section.text("listen", address)?,
+        url: section.text("url", origin)?,
         meetings: section
             .texts("meetings", values::id)?
             .unwrap_or(default.meetings),
         pages: section
-            .text("pages", |text| values::path(text, base))?
+            .text("pages", values::path)?
             .unwrap_or(default.pages),
-        tls: section.text("tls", tls)?.unwrap_or(default.tls),
-        access: section.text("access", access)?.unwrap_or(default.access),
+        tls: section.text("tls", values::tls)?.unwrap_or(default.tls),
+        access: section
+            .text("access", word(values::HUB_ACCESS))?
+            .unwrap_or(default.access),
         limits: HubLimits {
-            members: limit("members", 2..=64, default.limits.members)?,
-            connections: limit("connections", 2..=1_024, default.limits.connections)?,
-            payload_bytes: limit(
-                "payload_bytes",
-                16_384..=1_048_576,
-                default.limits.payload_bytes,
-            )?,
-            messages_per_second: limit(
+            members: number(&limits, "members", default.limits.members),
+            connections: number(&limits, "connections", default.limits.connections),
+            payload_bytes: number(&limits, "payload_bytes", default.limits.payload_bytes),
+            messages_per_second: number(
+                &limits,
                 "messages_per_second",
-                10..=10_000,
                 default.limits.messages_per_second,
-            )?,
+            ),
         },
     };
     if hub.meetings.is_empty() {
@@ -500,21 +378,11 @@ fn hub(root: &Section<'_>, base: &Path, default: HubSettings) -> Result<HubSetti
 }
 
 fn remote(root: &Section<'_>) -> Result<Option<RemoteSettings>, ConfigError> {
-    let section = root.section("remote", &["url", "key", "interval_ms", "probation_ms"])?;
-    let url = section.text("url", values::https)?;
-    let key = section.text("key", values::public_key)?;
-    let interval = millis(
-        &section,
-        "interval_ms",
-        10_000..=86_400_000,
-        Duration::from_secs(300),
-    )?;
-    let probation = millis(
-        &section,
-        "probation_ms",
-        10_000..=3_600_000,
-        Duration::from_secs(120),
-    )?;
+    let section = root.section("remote");
+    let url = section.text("url", |text, _| values::https(text))?;
+    let key = section.text("key", |text, _| values::public_key(text))?;
+    let interval = millis(&section, "interval_ms", Duration::from_secs(300));
+    let probation = millis(&section, "probation_ms", Duration::from_secs(120));
     match (url, key) {
         (None, _) => Ok(None),
         (Some(_), None) => Err(section.error(

@@ -152,6 +152,7 @@ impl Settings {
             has_camera: self.camera.device != VideoDevice::None,
             has_screen: self.screen.device != VideoDevice::None,
             recovery: self.recovery.clone(),
+            complaint: None,
         }
     }
 }

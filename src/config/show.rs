@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::Origins;
+use super::document::printable;
 use super::settings::{
     CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend, PanelLine,
     Settings, SpeakerDevice, VideoDevice,
@@ -16,8 +18,18 @@ impl Settings {
     /// The effective settings as TOML, in the order of the documentation, which [`super::parse`] reads as the same
     /// settings. Secrets are only the names of their files, so nothing in it is one.
     pub fn show(&self) -> String {
-        let mut page = Page(String::new());
+        self.write(Page::default())
+    }
 
+    /// The same; behind each value stands a comment that says which file and line it came from.
+    pub fn show_with(&self, origins: &Origins) -> String {
+        self.write(Page {
+            origins: Some(origins),
+            ..Page::default()
+        })
+    }
+
+    fn write(&self, mut page: Page<'_>) -> String {
         page.section("[box]");
         page.key("name", self.name.as_str());
         page.option("id", self.id.as_deref());
@@ -44,7 +56,7 @@ impl Settings {
         }
 
         for server in &self.ice_servers {
-            page.section("[[ice_servers]]");
+            page.element("ice_servers");
             page.key("urls", server.urls.clone());
             page.option("username", server.username.as_deref());
             page.option("credential_file", of_file(&server.credential_file));
@@ -150,25 +162,63 @@ impl Settings {
             page.key("interval_ms", millis(remote.interval));
             page.key("probation_ms", millis(remote.probation));
         }
-        page.0
+        page.text
     }
 }
 
 /// The text as it grows.
-struct Page(String);
+#[derive(Default)]
+struct Page<'a> {
+    text: String,
+    origins: Option<&'a Origins>,
+    /// Dotted, of the table that is being written.
+    table: String,
+    /// Of the arrays of tables there is one.
+    elements: usize,
+}
 
-impl Page {
+impl Page<'_> {
     fn section(&mut self, header: &str) {
-        if !self.0.is_empty() {
-            self.0.push('\n');
+        self.header(header, header.trim_matches(['[', ']']).to_owned());
+    }
+
+    fn element(&mut self, name: &str) {
+        self.header(&format!("[[{name}]]"), format!("{name}[{}]", self.elements));
+        self.elements += 1;
+    }
+
+    fn header(&mut self, header: &str, table: String) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
         }
-        self.0.push_str(header);
-        self.0.push('\n');
+        self.text.push_str(header);
+        self.text.push('\n');
+        self.table = table;
     }
 
     fn key(&mut self, key: &str, value: impl Into<Value>) {
         // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "{key} = {}", value.into());
+        let _ = write!(self.text, "{key} = {}", value.into());
+        if let Some(origins) = self.origins {
+            let dotted = format!("{}.{key}", self.table);
+            // As long as nobody says how many, there is one attempt for each wait, and the other way round.
+            let other = match dotted.as_str() {
+                "recovery.attempts" => "recovery.recreate_ms",
+                "recovery.recreate_ms" => "recovery.attempts",
+                _ => "",
+            };
+            let _ = match origins.of(&dotted).or_else(|| origins.of(other)) {
+                Some((file, line)) => {
+                    write!(
+                        self.text,
+                        "  # {}, line {line}",
+                        printable(&file.display().to_string())
+                    )
+                }
+                None => write!(self.text, "  # default"),
+            };
+        }
+        self.text.push('\n');
     }
 
     fn option(&mut self, key: &str, value: Option<impl Into<Value>>) {

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::document::{nearest, printable};
 use super::settings::{
-    CredentialRef, DisplayDevice, MicrophoneDevice, PanelBackend, SpeakerDevice, VideoDevice,
+    CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend, SpeakerDevice,
+    VideoDevice,
 };
+use crate::room::FirstStart;
 
 /// Anything but nothing and control characters.
 pub(super) fn plain(text: &str) -> Result<String, String> {
@@ -184,14 +186,18 @@ pub(super) fn credential(text: &str, base: &Path) -> Result<CredentialRef, Strin
 
 /// One of a few words.
 pub(super) fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, String> {
-    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-        return Ok(*value);
+    match words.iter().find(|(word, _)| *word == text) {
+        Some((_, value)) => Ok(*value),
+        None => Err(unknown_word(text, &names(words))),
     }
-    let known: Vec<&'static str> = words.iter().map(|(word, _)| *word).collect();
-    Err(unknown_word(text, &known))
 }
 
-fn unknown_word(text: &str, known: &[&'static str]) -> String {
+/// The words themselves.
+pub(super) fn names<T>(words: &[(&'static str, T)]) -> Vec<&'static str> {
+    words.iter().map(|(word, _)| *word).collect()
+}
+
+pub(super) fn unknown_word(text: &str, known: &[&'static str]) -> String {
     let wrong = printable(text);
     match nearest(text, known) {
         Some(near) => format!("\"{wrong}\" is not known; did you mean \"{near}\"?"),
@@ -269,28 +275,39 @@ pub(super) fn speaker_device(text: &str, base: &Path) -> Result<SpeakerDevice, S
     }
 }
 
-pub(super) fn display_device(text: &str) -> Result<DisplayDevice, String> {
-    word(
-        text,
-        &[
-            ("none", DisplayDevice::None),
-            ("sim:png", DisplayDevice::SimPng),
-        ],
-    )
+pub(super) fn tls(text: &str, base: &Path) -> Result<HubTls, String> {
+    match text {
+        "off" => Ok(HubTls::Off),
+        "self-signed" => Ok(HubTls::SelfSigned),
+        _ => credential(text, base).map(HubTls::File),
+    }
 }
 
-pub(super) fn panel_backend(text: &str) -> Result<PanelBackend, String> {
-    word(
-        text,
-        &[
-            ("none", PanelBackend::None),
-            ("sim:virtual", PanelBackend::SimVirtual),
-            ("rppal", PanelBackend::Rppal),
-            ("chardev", PanelBackend::Chardev),
-            ("kernel", PanelBackend::Kernel),
-        ],
-    )
-}
+pub(super) const FIRST_START: &[(&str, FirstStart)] =
+    &[("open", FirstStart::Open), ("muted", FirstStart::Muted)];
+
+pub(super) const DISPLAY: &[(&str, DisplayDevice)] = &[
+    ("none", DisplayDevice::None),
+    ("sim:png", DisplayDevice::SimPng),
+];
+
+pub(super) const PANEL: &[(&str, PanelBackend)] = &[
+    ("none", PanelBackend::None),
+    ("sim:virtual", PanelBackend::SimVirtual),
+    ("rppal", PanelBackend::Rppal),
+    ("chardev", PanelBackend::Chardev),
+    ("kernel", PanelBackend::Kernel),
+];
+
+pub(super) const BIAS: &[(&str, &str)] = &[
+    ("pull-up", "pull-up"),
+    ("pull-down", "pull-down"),
+    ("disabled", "disabled"),
+    ("as-is", "as-is"),
+];
+
+pub(super) const HUB_ACCESS: &[(&str, HubAccess)] =
+    &[("token", HubAccess::Token), ("open", HubAccess::Open)];
 
 #[cfg(test)]
 mod tests {

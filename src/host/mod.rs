@@ -1,7 +1,8 @@
-//! FLOOR 2: the operating system: the service manager, signals, the journal, credentials and the state file.
+//! FLOOR 2: the operating system: the service manager, signals, the journal, credentials, the files of the configuration and the state file.
 
 mod credential;
 mod journal;
+mod layers;
 mod notify;
 mod places;
 mod signals;
@@ -11,8 +12,9 @@ use std::path::PathBuf;
 
 pub use credential::read_credential;
 pub use journal::{install, log_notice, logs_to_journal};
+pub use layers::{keep_accepted, read_accepted, read_layer, read_layers, read_layers_in};
 pub use notify::{feed_watchdog, report_ready, report_status, report_stopping, watchdog_interval};
-pub use places::{StatePlaces, create_state_directory, state_directory};
+pub use places::{StatePlaces, configuration_directory, create_state_directory, state_directory};
 pub use signals::{Signal, Signals};
 pub use store::Store;
 

@@ -40,19 +40,36 @@ pub fn state_directory(places: &StatePlaces, id: &str) -> Result<PathBuf, HostEr
     if let Some(path) = places.argument.as_ref().or(places.configured.as_ref()) {
         return Ok(path.clone());
     }
-    let first = places
-        .state_directory
-        .as_deref()
-        .and_then(|list| std::env::split_paths(list).next())
-        .filter(|path| path.is_absolute());
-    if let Some(path) = first {
+    if let Some(path) = services_own(places) {
         return Ok(path);
     }
-    let base = absolute(places.xdg_state_home.as_deref())
+    let base = users_own(places).ok_or(HostError::NoStateDirectory)?;
+    Ok(base.join(folder_name(id)))
+}
+
+/// Where the copy of the accepted configuration belongs: as [`state_directory`], but never by what the configuration
+/// says, because it is read before any configuration is. `None` where nothing says it; then no copy is kept.
+pub fn configuration_directory(places: &StatePlaces) -> Option<PathBuf> {
+    let argument = places.argument.clone();
+    argument
+        .or_else(|| services_own(places))
+        .or_else(|| users_own(places))
+}
+
+// What the service manager gives.
+fn services_own(places: &StatePlaces) -> Option<PathBuf> {
+    let list = places.state_directory.as_deref()?;
+    std::env::split_paths(list)
+        .next()
+        .filter(|path| path.is_absolute())
+}
+
+// For all boxes of one user.
+fn users_own(places: &StatePlaces) -> Option<PathBuf> {
+    absolute(places.xdg_state_home.as_deref())
         .map(Path::to_owned)
         .or_else(|| absolute(places.home.as_deref()).map(|home| home.join(".local/state")))
-        .ok_or(HostError::NoStateDirectory)?;
-    Ok(base.join("huddled").join(folder_name(id)))
+        .map(|base| base.join("huddled"))
 }
 
 fn absolute(value: Option<&OsStr>) -> Option<&Path> {
@@ -106,13 +123,17 @@ mod tests {
             home: Some("/home/me".into()),
         };
         let resolve = |places: &StatePlaces| state_directory(places, "room 7/../x").unwrap();
+        let copy = |places: &StatePlaces| configuration_directory(places).unwrap();
         assert_eq!(resolve(&places), Path::new("/argument"));
+        assert_eq!(copy(&places), Path::new("/argument"));
         places.argument = None;
         assert_eq!(resolve(&places), Path::new("/configured"));
+        assert_eq!(copy(&places), Path::new("/var/lib/huddled"));
         places.configured = None;
         assert_eq!(resolve(&places), Path::new("/var/lib/huddled"));
         places.state_directory = None;
         assert_eq!(resolve(&places), Path::new("/xdg/huddled/room-7----x"));
+        assert_eq!(copy(&places), Path::new("/xdg/huddled"));
         places.xdg_state_home = Some("relative".into());
         assert_eq!(
             resolve(&places),
@@ -123,6 +144,7 @@ mod tests {
             state_directory(&places, "x"),
             Err(HostError::NoStateDirectory)
         ));
+        assert_eq!(configuration_directory(&places), None);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Room {
             sim: settings.sim,
             signaling: signaling.shown(),
             signaling_since: now,
-            banner: None,
+            banner: settings.complaint.clone(),
             connected_peers: 0,
             microphone_muted: true,
             microphone_confirmed: None,

@@ -61,4 +61,7 @@ pub struct RoomSettings {
     pub has_screen: bool,
     /// Delays and limits of recovery.
     pub recovery: RecoverySettings,
+    /// What an operator must know of the configuration, in one sentence: a file of it was refused and these settings
+    /// are older ones.
+    pub complaint: Option<String>,
 }

@@ -1,5 +1,7 @@
 //! The configuration: what a complete file means, what each mistake is told, and that no text whatever panics.
 
+mod layers;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

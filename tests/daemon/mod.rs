@@ -8,6 +8,7 @@
 )]
 
 mod closing;
+mod layers;
 mod leaks;
 mod meeting;
 mod process;

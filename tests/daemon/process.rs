@@ -1,5 +1,6 @@
 //! `huddled run` as a child process: its files, its control socket, its log.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -32,6 +33,8 @@ pub(super) struct Setup {
     pub(super) video: (u32, u32, u32),
     pub(super) log_level: &'static str,
     pub(super) environment: Vec<(&'static str, String)>,
+    /// The configuration lies where an installed box has it, below a root folder of the test's own.
+    pub(super) layered: bool,
     /// Parts of the ERROR and panic lines that this test provokes.
     pub(super) expected_errors: Vec<&'static str>,
 }
@@ -54,6 +57,7 @@ impl Setup {
             video: (320, 180, 10),
             log_level: "debug",
             environment: Vec::new(),
+            layered: false,
             expected_errors: Vec::new(),
         }
     }
@@ -67,6 +71,14 @@ impl Setup {
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// The administrator's file.
+    pub(super) fn config(&self) -> PathBuf {
+        match self.layered {
+            true => self.path("root/etc/huddled/config.toml"),
+            false => self.path("config.toml"),
+        }
     }
 
     /// Writes the configuration anew.
@@ -95,15 +107,19 @@ impl Setup {
         if let Some(address) = self.http {
             writeln!(text, "http = \"{address}\"").unwrap();
         }
-        fs::write(self.path("config.toml"), text).unwrap();
+        let path = self.config();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     fn command(&self, run: u32) -> Command {
         let mut command = huddled();
         command
             .args(["run", "--allow-sim", "--log-level", self.log_level])
-            .arg("--config")
-            .arg(self.path("config.toml"))
+            .args(match self.layered {
+                true => [OsString::from("--root"), self.path("root").into()],
+                false => [OsString::from("--config"), self.config().into()],
+            })
             .arg("--state-dir")
             .arg(self.path("state"))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -211,8 +227,13 @@ impl Daemon {
 
     /// Starts the box again after its end, with the configuration written anew, and returns at once.
     pub(super) fn spawn_again(&mut self) {
-        assert!(self.child.is_none());
         self.setup.configure();
+        self.spawn_as_it_is();
+    }
+
+    /// Starts the box again after its end, with the files that are there, and returns at once.
+    pub(super) fn spawn_as_it_is(&mut self) {
+        assert!(self.child.is_none());
         self.child = Some(self.setup.command(self.runs).spawn().unwrap());
         self.runs += 1;
     }

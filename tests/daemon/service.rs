@@ -11,14 +11,14 @@ use super::*;
 use crate::socketio::gateway::Gateway;
 
 /// The service manager's end of sd_notify(3).
-struct Notifications {
+pub(super) struct Notifications {
     socket: UnixDatagram,
-    heard: Vec<String>,
+    pub(super) heard: Vec<String>,
 }
 
 impl Notifications {
     /// Binds and tells the box where.
-    fn bind(setup: &mut Setup) -> Self {
+    pub(super) fn bind(setup: &mut Setup) -> Self {
         let path = setup.path("notify.sock");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -32,14 +32,14 @@ impl Notifications {
     }
 
     /// The same, unless it was heard already.
-    fn has_heard(&mut self, wanted: &str) {
+    pub(super) fn has_heard(&mut self, wanted: &str) {
         if !self.heard.iter().any(|line| line.starts_with(wanted)) {
             self.until(wanted);
         }
     }
 
     /// Listens up to the first assignment that begins like this.
-    fn until(&mut self, wanted: &str) -> String {
+    pub(super) fn until(&mut self, wanted: &str) -> String {
         loop {
             let mut buffer = [0; 4096];
             let length = self.socket.recv(&mut buffer).unwrap_or_else(|error| {

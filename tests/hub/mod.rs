@@ -53,11 +53,16 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         let tokens = USERS
             .iter()
-            .map(|user| (*user, hub.invitations().member_token(MEETING, &PeerId::new(user))))
+            .map(|user| {
+                (
+                    *user,
+                    hub.invitations().member_token(MEETING, &PeerId::new(user)),
+                )
+            })
             .collect();
         Self {
             address: hub.address(),
-            origin: hub.origin(),
+            origin: hub.invitations().origin().to_owned(),
             certificate: hub.certificate().map(str::to_owned),
             guest_link: hub.invitations().guest_link(MEETING),
             host_link: hub.invitations().host_link(MEETING),

@@ -21,6 +21,7 @@ pub(super) fn settings() -> RoomSettings {
         has_camera: true,
         has_screen: false,
         recovery: RecoverySettings::default(),
+        complaint: None,
     }
 }
 

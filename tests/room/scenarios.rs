@@ -5,6 +5,7 @@ mod joining;
 mod leaving;
 mod media;
 mod negotiation;
+mod reconfigured;
 mod recovery;
 mod signaling;
 mod start;

@@ -59,7 +59,8 @@ impl Room {
             return Some("Reconnecting to server".to_owned());
         }
         match self.reconnecting_peers() {
-            0 => None,
+            // What people in the room see happening comes first.
+            0 => self.settings.complaint.clone(),
             count => Some(format!("Reconnecting to {count} peer(s)")),
         }
     }
@@ -133,7 +134,10 @@ impl Room {
             Some(false) => "microphone live",
             Some(true) | None => "microphone muted",
         };
-        format!("{place}, {microphone}")
+        match &self.settings.complaint {
+            Some(complaint) => format!("{place}, {microphone}; {complaint}"),
+            None => format!("{place}, {microphone}"),
+        }
     }
 
     /// What must hold after every step, whatever came in.
