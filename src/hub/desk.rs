@@ -25,7 +25,10 @@ use crate::web::Refusal;
 const BACKLOG: usize = 4 * 1024 * 1024;
 
 /// How long a session that was told why it ends may take to read that.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a session may be known here before its namespace is joined, which takes a moment.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A session's socket.
 struct Seat {
@@ -175,7 +178,7 @@ impl Desk {
         let lost: Vec<_> = hall
             .seats
             .iter()
-            .filter(|(sid, seat)| !rooms.knows(**sid) && now - seat.since > LINGER * 10)
+            .filter(|(sid, seat)| !rooms.knows(**sid) && now - seat.since > HANDSHAKE)
             .map(|(sid, _)| *sid)
             .collect();
         for sid in lost {
@@ -214,9 +217,13 @@ impl Desk {
             return;
         };
         seat.emit("error", &json!({"message": message, "code": code}));
+        let changed = seat.socket.transport_type() == socketioxide::TransportType::Websocket;
         // Fails for one that is gone or full, which makes no difference to what follows.
         let _ = seat.socket.disconnect();
-        self.lines.drain(&sid.to_string());
+        // One that is just changing from polling to a WebSocket has to finish that, or it never gets the event.
+        if changed {
+            self.lines.drain(&sid.to_string());
+        }
         let _ = self.ended.send((sid, Instant::now()));
     }
 }

@@ -69,7 +69,7 @@ pub(super) enum Request {
         user: PeerId,
     },
     Leave,
-    RequestPeers,
+    Peers,
     Ready {
         dialect: Dialect,
         room: Option<String>,
@@ -114,7 +114,7 @@ pub(super) fn read(event: &str, payload: &Value) -> Result<Option<Request>, Stri
         }
         // Their payloads repeat what the connection is bound to already, if there is one at all.
         "meeting:leave" => Request::Leave,
-        "meeting:request-peers" => Request::RequestPeers,
+        "meeting:request-peers" => Request::Peers,
         "webrtc:ready" => Request::Ready {
             dialect: Webrtc,
             room: None,

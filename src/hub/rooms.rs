@@ -24,7 +24,10 @@ use crate::room::PeerId;
 use crate::web::Refusal;
 
 mod orders;
+mod presence;
 mod relay;
+
+pub(super) use presence::row;
 
 /// How long a connection may stay without a meeting: a browser has asked for the camera by then, a box has had its
 /// ten seconds for a join three times.
@@ -312,33 +315,6 @@ impl Rooms {
         true
     }
 
-    /// The rows of `GET .../participants`.
-    pub(super) fn rows(&self, meeting: &str) -> Vec<Value> {
-        let members = self
-            .meetings
-            .get(meeting)
-            .map_or(&[][..], |meeting| &meeting.members);
-        members
-            .iter()
-            .map(|member| {
-                json!({
-                    "id": row(&member.user),
-                    "user": {
-                        "id": member.user.as_str(), "name": member.name, "email": null, "avatar_url": null,
-                    },
-                    "role": member.role(),
-                    "is_online": true,
-                    "is_muted": member.muted,
-                    "is_video_off": member.video_off,
-                    "is_hand_raised": false,
-                    "is_kicked": false,
-                    "joined_at": member.joined_at,
-                    "left_at": null,
-                })
-            })
-            .collect()
-    }
-
     fn meeting_of(&mut self, sid: Sid) -> Option<&mut Meeting> {
         let session = self.sessions.get(&sid)?;
         self.meetings.get_mut(&session.visitor.meeting)
@@ -422,54 +398,6 @@ impl Rooms {
         self.introduce(sid, &visitor);
     }
 
-    /// What a new member and the others are told, in the application's order.
-    fn introduce(&mut self, sid: Sid, visitor: &Visitor) {
-        let Some(room) = self.meetings.get(&visitor.meeting) else {
-            return;
-        };
-        let role = if visitor.host { "host" } else { "participant" };
-        let arrival = json!({
-            "userId": visitor.user.as_str(), "userName": visitor.name, "avatarUrl": null, "role": role,
-            "timestamp": stamp(),
-        });
-        let participants: Vec<_> = room
-            .members
-            .iter()
-            .map(|member| {
-                json!({
-                    "userId": member.user.as_str(), "userName": member.name, "avatarUrl": null,
-                    "role": member.role(), "isMuted": member.muted, "isVideoOff": member.video_off,
-                    "isHandRaised": false,
-                })
-            })
-            .collect();
-        let sharers: Vec<_> = room
-            .members
-            .iter()
-            .filter(|member| member.sharing && member.sid != sid)
-            .map(|member| member.user.clone())
-            .collect();
-        let others = room.others(sid);
-        self.emit(others, "meeting:user-joined", arrival);
-        let participants = json!({"participants": participants});
-        self.emit(vec![sid], "meeting:participants", participants);
-        self.joined(sid, visitor);
-        // Nothing else says so to somebody who comes late: `meeting:participants` has no field for it, and the
-        // application forgets who shares.
-        for user in sharers {
-            let sharing = sharing(&user, true);
-            self.emit(vec![sid], "media:user-screen-share", sharing);
-        }
-    }
-
-    fn joined(&mut self, sid: Sid, visitor: &Visitor) {
-        let joined = json!({
-            "meetingId": visitor.meeting, "userId": visitor.user.as_str(), "userName": visitor.name,
-            "timestamp": stamp(),
-        });
-        self.emit(vec![sid], "meeting:joined", joined);
-    }
-
     /// By request: the connection stays. The leaver hears of it, as in the application.
     fn leave(&mut self, sid: Sid, now: Instant) {
         let room = self.meeting_of(sid);
@@ -516,11 +444,6 @@ pub(super) fn unknown_meeting() -> Refusal {
         "unknown-meeting",
         "Meeting not found: there is none of that id in [hub] meetings",
     )
-}
-
-/// The id of a member's row.
-pub(super) fn row(user: &PeerId) -> String {
-    format!("row-{user}")
 }
 
 fn sharing(user: &PeerId, sharing: bool) -> Value {

@@ -163,9 +163,11 @@ fn listen(socket: &SocketRef, desk: &Arc<Desk>) {
         },
     );
     let parting = Arc::clone(desk);
+    // In its future, unlike the others: the desk itself disconnects sockets, and holds its lock while it does. Nothing
+    // more comes of this session, so nothing is overtaken.
     socket.on_disconnect(move |socket: SocketRef| {
-        parting.gone(socket.id);
-        ready(())
+        let parting = Arc::clone(&parting);
+        async move { parting.gone(socket.id) }
     });
 }
 

@@ -14,7 +14,7 @@ impl Rooms {
     pub(super) fn act(&mut self, sid: Sid, request: Request, now: Instant) {
         match request {
             Request::Join { .. } | Request::Leave => {}
-            Request::RequestPeers => self.tell_peers(sid),
+            Request::Peers => self.tell_peers(sid),
             Request::Ready { dialect, room } => self.ready(sid, dialect, room.as_deref()),
             Request::Relay {
                 dialect,
@@ -56,22 +56,6 @@ impl Rooms {
         let member = room.members.iter_mut().find(|member| member.sid == sid)?;
         change(member);
         Some(member.user.clone())
-    }
-
-    /// One event for each other member, in the form browsers expect of this answer.
-    fn tell_peers(&mut self, sid: Sid) {
-        let Some(room) = self.meeting_of(sid) else {
-            return;
-        };
-        let peers: Vec<_> = room
-            .members
-            .iter()
-            .filter(|member| member.sid != sid)
-            .map(|member| json!({"userId": member.user.as_str(), "userName": member.name}))
-            .collect();
-        for peer in peers {
-            self.emit(vec![sid], "meeting:user-joined", peer);
-        }
     }
 
     fn ready(&mut self, sid: Sid, dialect: Dialect, room: Option<&str>) {

@@ -64,7 +64,9 @@ impl World {
                     Out::Emit { to, event, payload } => {
                         to.contains(&sid).then(|| (*event, payload.clone()))
                     }
-                    Out::Close { sid: of, code, .. } => (*of == sid).then(|| (*code, Value::Null)),
+                    Out::Close { sid: of, code, .. } => {
+                        (*of == sid).then_some((*code, Value::Null))
+                    }
                 })
                 .collect()
         })
