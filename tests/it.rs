@@ -4,6 +4,8 @@ mod config;
 mod control;
 mod daemon;
 mod floors;
+#[cfg(feature = "hub")]
+mod hub;
 mod room;
 mod rtc;
 mod socketio;

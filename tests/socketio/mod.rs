@@ -28,31 +28,31 @@ use gateway::{Gateway, PATIENCE};
 
 const MEETING: &str = "3f0c1a52-5b1e-4c5d-9c43-6f6a3c1a0001";
 const BOX: &str = "00000000-0000-4000-8000-000000000001";
-const ONE: SessionId = SessionId(1);
+pub(crate) const ONE: SessionId = SessionId(1);
 const TWO: SessionId = SessionId(2);
 
 /// The signaling client with what it reports.
-struct Member {
-    client: Client,
+pub(crate) struct Member {
+    pub(crate) client: Client,
     events: mpsc::Receiver<Event>,
 }
 
 impl Member {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (sender, events) = EventSender::channel();
         let client = Client::new(sender).unwrap();
         Self { client, events }
     }
 
     /// A member whose first session is open.
-    async fn connected(access: Access) -> Self {
+    pub(crate) async fn connected(access: Access) -> Self {
         let mut member = Self::new();
         member.open(ONE, access).await;
         member
     }
 
     /// A member whose first session is open and in the meeting.
-    async fn joined(access: Access) -> Self {
+    pub(crate) async fn joined(access: Access) -> Self {
         let mut member = Self::connected(access).await;
         member.client.send(ONE, ClientMessage::Join);
         member
@@ -69,7 +69,7 @@ impl Member {
         assert_eq!(first, Event::SignalingOpened { session });
     }
 
-    async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> Event {
         timeout(PATIENCE, self.events.recv())
             .await
             .expect("nothing was reported for too long")
@@ -77,7 +77,7 @@ impl Member {
     }
 
     /// Skips to an event.
-    async fn until(&mut self, wished: impl Fn(&Event) -> bool) -> Event {
+    pub(crate) async fn until(&mut self, wished: impl Fn(&Event) -> bool) -> Event {
         loop {
             let event = self.next().await;
             if wished(&event) {
@@ -87,7 +87,7 @@ impl Member {
     }
 
     /// The failure that ends a session.
-    async fn failure(&mut self, session: SessionId) -> SignalingFailure {
+    pub(crate) async fn failure(&mut self, session: SessionId) -> SignalingFailure {
         let event = self
             .until(|event| matches!(event, Event::SignalingClosed { .. }))
             .await;
@@ -108,7 +108,7 @@ impl Member {
     }
 }
 
-fn message(event: &Event) -> Option<&ServerMessage> {
+pub(crate) fn message(event: &Event) -> Option<&ServerMessage> {
     match event {
         Event::MessageReceived { message, .. } => Some(message),
         _ => None,

@@ -1,0 +1,227 @@
+//! Whoever oversteps a limit learns of it, and nobody else does.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::bystanders::Bystanders;
+use super::raw::Raw;
+use super::*;
+
+const CAME: &str = "meeting:user-joined x";
+const WENT: &str = "meeting:user-left x";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_costs_the_flooder_alone() {
+    let mut hub = Running::start(|options| options.settings.limits.messages_per_second = 100).await;
+    let bystanders = Bystanders::talking(&hub).await;
+    let x = Raw::joined(&hub, "x").await;
+    let (mut reading, mut writing) = split(x);
+    let flood = tokio::spawn(async move {
+        while writing
+            .try_emit("media:toggle-mic", json!({"isMuted": "noise"}))
+            .await
+        {}
+    });
+    assert_eq!(reading.refused().await.0, "rate");
+    flood.await.unwrap();
+    assert_eq!(bystanders.noticed().await, [CAME, WENT]);
+    hub.stop().await;
+}
+
+/// Two halves of one client.
+fn split(raw: Raw) -> (Raw, Raw) {
+    let std = raw.stream.into_std().unwrap();
+    let halves = [std.try_clone().unwrap(), std];
+    let [reading, writing] = halves.map(|half| Raw::of(TcpStream::from_std(half).unwrap()));
+    (reading, writing)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_too_large_costs_its_sender_the_connection() {
+    let mut hub = Running::start(|options| options.settings.limits.payload_bytes = 16_384).await;
+    let bystanders = Bystanders::talking(&hub).await;
+    let mut x = Raw::joined(&hub, "x").await;
+    let large = |bytes| json!({"targetUserId": "nobody", "offer": {"type": "offer", "sdp": "x".repeat(bytes)}});
+    x.emit("media:offer", large(15_000)).await;
+    x.until("webrtc:error").await;
+    x.emit("media:offer", large(17_000)).await;
+    while x.text().await.is_some() {}
+    assert_eq!(bystanders.noticed().await, [CAME, WENT]);
+
+    let join = format!(
+        "http://{}/api/v1/public-meetings/{MEETING}/join",
+        hub.address
+    );
+    let answer = http()
+        .post(join)
+        .body("x".repeat(17_000))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 413);
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", hub.address);
+    let sid = place(&url).await;
+    let answer = http()
+        .post(format!("{url}&sid={sid}"))
+        .body("4".repeat(17_000))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 413);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_meeting_says_so_over_rest_and_on_the_socket() {
+    let mut hub = Running::start(|options| options.settings.limits.members = 2).await;
+    let mut early = Raw::with(&hub, hub.token("a")).await;
+    let bystanders = Bystanders::talking(&hub).await;
+    let path = format!("public-meetings/{MEETING}/join");
+    for token in [link_token(&hub.guest_link), Some(&*hub.token("x").0)] {
+        let (status, answer) = hub.rest("POST", &path, token).await;
+        assert_eq!((status, &answer["code"]), (409, &json!("full")));
+    }
+    assert_eq!(
+        Raw::with(&hub, hub.token("x")).await.refused().await.0,
+        "full"
+    );
+    early.join("a").await;
+    assert_eq!(early.refused().await.0, "full");
+    // Those who are in it are not kept out.
+    assert_eq!(
+        hub.rest("POST", &path, Some(&hub.token("y").0)).await.0,
+        201
+    );
+    assert_eq!(bystanders.noticed().await, [""; 0]);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_sessions_are_refused_and_a_free_place_is_given_again() {
+    let mut hub = Running::start(|options| options.settings.limits.connections = 3).await;
+    let bystanders = Bystanders::talking(&hub).await;
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", hub.address);
+    for _ in 0..5 {
+        let joined = loop {
+            let mut stream = TcpStream::connect(hub.address).await.unwrap();
+            let host = format!("Host: {}\r\n", hub.address);
+            if raw::upgrade(&mut stream, "", &host)
+                .await
+                .starts_with("HTTP/1.1 101")
+            {
+                let auth = json!({"token": hub.token("x").0});
+                break Raw::of(stream).enter(auth).await;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let refused = http().get(&url).send().await.unwrap();
+        assert_eq!(refused.status(), 503);
+        let refused: Value = refused.json().await.unwrap();
+        assert_eq!(refused["code"], "busy");
+        drop(joined);
+    }
+    // A session that begins and goes no further gives its place back as well, after its ten seconds.
+    for _ in 0..2 {
+        place(&url).await;
+    }
+    assert_eq!(bystanders.noticed().await, [""; 0]);
+    hub.stop().await;
+}
+
+/// A session by polling, as soon as there is a place for one: its id.
+async fn place(url: &str) -> String {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let answer = http().get(url).send().await.unwrap();
+        if answer.status() == 200 {
+            let text = answer.text().await.unwrap();
+            let open: Value = serde_json::from_str(&text[1..]).unwrap();
+            return open["sid"].as_str().unwrap().to_owned();
+        }
+        assert!(std::time::Instant::now() < deadline, "no place came back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_takes_nothing_is_disconnected_before_it_holds_much() {
+    let mut hub =
+        Running::start(|options| options.settings.limits.messages_per_second = 10_000).await;
+    let bystanders = Bystanders::talking(&hub).await;
+    let mut sender = Raw::joined(&hub, "a").await;
+    let stuck = Raw::joined(&hub, "x").await;
+    sender.until("meeting:user-joined").await;
+    let large =
+        json!({"targetUserId": "x", "offer": {"type": "offer", "sdp": "x".repeat(100_000)}});
+    let (mut reading, mut writing) = split(sender);
+    let sending = tokio::spawn(async move {
+        let mut sent = 0;
+        while !reading_ended(&mut reading).await {
+            writing.emit("media:offer", large.clone()).await;
+            sent += 1;
+        }
+        sent
+    });
+    let sent = sending.await.unwrap();
+    println!("disconnected after {sent} messages of 100 kB");
+    assert!(sent < 400, "{sent}");
+    drop(stuck);
+    let mut noticed = bystanders.noticed().await;
+    noticed.retain(|event| !event.ends_with(" a"));
+    assert_eq!(noticed, [CAME, WENT]);
+    hub.stop().await;
+}
+
+/// Whether the other has been told to have left; looks without waiting long.
+async fn reading_ended(raw: &mut Raw) -> bool {
+    match tokio::time::timeout(Duration::from_millis(2), raw.peek()).await {
+        Ok(()) => {
+            let (event, payload) = raw.event().await.unwrap();
+            assert!(
+                event == "meeting:user-left" && payload["userId"] == "x",
+                "{event}"
+            );
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_costs_its_sender_alone() {
+    let mut hub = Running::start(|_| {}).await;
+    let bystanders = Bystanders::talking(&hub).await;
+    for garbage in [
+        "4",
+        "42",
+        "42[",
+        "42[]",
+        "42[1]",
+        "42{}",
+        "9x",
+        "451-[\"x\",{\"_placeholder\":true,\"num\":0}]",
+        "43[]",
+        "44{}",
+        "40/x,",
+        "4\u{0}",
+        "é",
+    ] {
+        let mut x = Raw::with(&hub, hub.token("x")).await;
+        x.send(garbage).await;
+        drop(x);
+    }
+    for head in [
+        "GARBAGE\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "\u{16}\u{3}\u{1}",
+    ] {
+        let mut stream = TcpStream::connect(hub.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        drop(stream.read(&mut [0; 64]).await);
+    }
+    assert_eq!(bystanders.noticed().await, [""; 0]);
+    hub.stop().await;
+}
