@@ -101,6 +101,7 @@ async fn a_kicked_member_may_come_again() {
     let (host, token) = hub.join_by(&hub.host_link).await;
     let mut host_socket = Raw::with(&hub, &token).await;
     host_socket.join(&host).await;
+    host_socket.until("meeting:joined").await;
     let mut a = Raw::joined(&hub, "a").await;
     host_socket.until("meeting:user-joined").await;
     host_socket
