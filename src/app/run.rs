@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::monotonic;
-use crate::config::{self, CredentialRef, PanelBackend, Settings, VideoDevice};
+use crate::config::{self, CredentialRef, IceServer, PanelBackend, Settings, VideoDevice};
 use crate::control::{self, Backend, ControlSocket, PictureError, PictureSource, Reload};
 use crate::devices;
 use crate::events::EventSender;
@@ -20,7 +20,7 @@ use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
 use crate::media::microphone::AudioOut;
 use crate::room::{Event, Redacted, Room};
-use crate::rtc::{IceServerAccess, Peers, RtcSettings};
+use crate::rtc::{IceCredentials, IceServerAccess, Peers, RtcSettings, SecretSource};
 use crate::socketio::{self, Access};
 
 use super::dispatch::Shells;
@@ -307,27 +307,40 @@ fn read_credential(key: &str, credential: &CredentialRef) -> Result<Redacted<Str
     host::read_credential(key, credential, directory.as_deref())
 }
 
+/// A secret that is read when it is needed, so that a changed file holds from there on.
+fn secret_source(key: &'static str, file: &CredentialRef) -> SecretSource {
+    let file = file.clone();
+    Arc::new(move || read_credential(key, &file).map_err(|error| error.to_string()))
+}
+
 fn rtc_settings(settings: &Settings) -> RtcSettings {
-    let mut ice_servers = Vec::new();
-    for server in &settings.ice_servers {
-        let credential = server
-            .credential_file
-            .as_ref()
-            .map(|file| read_credential("[[ice_servers]] credential_file", file))
-            .transpose();
-        match credential {
-            Ok(credential) => ice_servers.push(IceServerAccess {
-                urls: server.urls.clone(),
-                username: server.username.clone(),
-                credential,
-            }),
-            // A box that meets people on direct paths is better than one that does not start.
-            Err(error) => log::error!("{error}; going on without this server"),
-        }
-    }
+    let servers = settings.ice_servers.iter();
     RtcSettings {
-        ice_servers,
+        ice_servers: servers.map(ice_server).collect(),
+        proxy: settings.ice_proxy.clone(),
         relay_only: settings.relay_only,
+    }
+}
+
+fn ice_server(server: &IceServer) -> IceServerAccess {
+    let username = server.username.clone();
+    let credentials = match (&server.credential_file, &server.secret_file) {
+        (Some(file), _) => IceCredentials::Password {
+            username: username.unwrap_or_default(),
+            password: secret_source("[[ice_servers]] credential_file", file),
+        },
+        (None, Some(file)) => IceCredentials::Shared {
+            name: username.unwrap_or_else(|| "huddled".to_owned()),
+            secret: secret_source("[[ice_servers]] secret_file", file),
+            lifetime: server.secret_lifetime,
+        },
+        (None, None) => IceCredentials::None,
+    };
+    let ca = server.ca_file.as_ref();
+    IceServerAccess {
+        urls: server.urls.clone(),
+        credentials,
+        ca: ca.map(|file| secret_source("[[ice_servers]] ca_file", file)),
     }
 }
 
@@ -392,15 +405,6 @@ fn unsupported(settings: &Settings) -> Option<String> {
         return Some(
             "panel.backend: only \"sim:virtual\" and \"none\" are supported in this version yet"
                 .to_owned(),
-        );
-    }
-    if settings
-        .ice_servers
-        .iter()
-        .any(|server| server.secret_file.is_some())
-    {
-        return Some(
-            "ice_servers.secret_file: credentials made from a shared secret are not supported in this version yet; use username and credential_file".to_owned(),
         );
     }
     None

@@ -47,7 +47,8 @@ pub(super) fn settings(origin: Origin<'_>, table: &DeTable<'_>) -> Result<Settin
         )
     };
     let display = root.section("display", &["device"])?;
-    let (ice_servers, relay_only) = ice(&root, base)?;
+    let ice_servers = ice_servers(&root, base)?;
+    let (relay_only, ice_proxy) = ice(&root, &ice_servers)?;
     Ok(Settings {
         name: own.text("name", values::plain)?.unwrap_or(default.name),
         id: own.text("id", values::id)?,
@@ -58,6 +59,7 @@ pub(super) fn settings(origin: Origin<'_>, table: &DeTable<'_>) -> Result<Settin
         signaling: signaling(&root, base)?,
         ice_servers,
         relay_only,
+        ice_proxy,
         camera: video_device(&root, "camera", base, default.camera)?,
         screen: video_device(&root, "screen", base, default.screen)?,
         microphone: microphone(&root, base, default.microphone)?,
@@ -147,10 +149,16 @@ fn signaling(root: &Section<'_>, base: &Path) -> Result<Option<SignalingSettings
     }))
 }
 
-fn ice(root: &Section<'_>, base: &Path) -> Result<(Vec<IceServer>, bool), ConfigError> {
-    let known = &["urls", "username", "credential_file", "secret_file"];
-    let servers = root
-        .sections("ice_servers", known)?
+fn ice_servers(root: &Section<'_>, base: &Path) -> Result<Vec<IceServer>, ConfigError> {
+    let known = &[
+        "urls",
+        "username",
+        "credential_file",
+        "secret_file",
+        "secret_lifetime_ms",
+        "ca_file",
+    ];
+    root.sections("ice_servers", known)?
         .into_iter()
         .map(|section| {
             let credential = |text: &str| values::credential(text, base);
@@ -159,6 +167,13 @@ fn ice(root: &Section<'_>, base: &Path) -> Result<(Vec<IceServer>, bool), Config
                 username: section.text("username", values::plain)?,
                 credential_file: section.text("credential_file", credential)?,
                 secret_file: section.text("secret_file", credential)?,
+                secret_lifetime: millis(
+                    &section,
+                    "secret_lifetime_ms",
+                    60_000..=604_800_000,
+                    IceServer::SECRET_LIFETIME,
+                )?,
+                ca_file: section.text("ca_file", credential)?,
             };
             if server.urls.is_empty() {
                 return Err(section.error(
@@ -184,9 +199,12 @@ fn ice(root: &Section<'_>, base: &Path) -> Result<(Vec<IceServer>, bool), Config
             }
             Ok(server)
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect()
+}
 
-    let section = root.section("ice", &["relay_only"])?;
+/// `relay_only` and `proxy`.
+fn ice(root: &Section<'_>, servers: &[IceServer]) -> Result<(bool, Option<String>), ConfigError> {
+    let section = root.section("ice", &["relay_only", "proxy"])?;
     let relay_only = section.boolean("relay_only")?.unwrap_or(false);
     if relay_only && !servers.iter().any(IceServer::has_turn) {
         return Err(section.error(
@@ -194,7 +212,7 @@ fn ice(root: &Section<'_>, base: &Path) -> Result<(Vec<IceServer>, bool), Config
             "needs a TURN server; add one under [[ice_servers]]",
         ));
     }
-    Ok((servers, relay_only))
+    Ok((relay_only, section.text("proxy", values::proxy)?))
 }
 
 /// Of a simulated device's clock, parts per million.
