@@ -68,15 +68,15 @@ pub(super) fn has_ipv4() -> bool {
         .is_ok_and(|mut addresses| addresses.any(|address| address.is_ipv4()))
 }
 
-/// The URLs to give the crate for a server that it asks itself: one per address family of its host. A name that does
-/// not resolve gives none, with a warning.
-pub(super) async fn resolve(url: &ServerUrl) -> Vec<String> {
-    if url.host.parse::<IpAddr>().is_ok() {
-        return vec![url.with_host(&url.host)];
+/// Where a server is that the crate asks itself: one address per family of its host. A name that does not resolve
+/// gives none, with a warning.
+pub(super) async fn resolve(url: &ServerUrl) -> Vec<SocketAddr> {
+    if let Ok(address) = url.host.parse::<IpAddr>() {
+        return vec![SocketAddr::new(address, url.port)];
     }
     let lookup = tokio::net::lookup_host((url.host.as_str(), url.port));
-    let addresses: Vec<IpAddr> = match tokio::time::timeout(LOOKUP_LIMIT, lookup).await {
-        Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
+    let addresses: Vec<SocketAddr> = match tokio::time::timeout(LOOKUP_LIMIT, lookup).await {
+        Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => {
             log::warn!("{url} could not be resolved ({error}); this connection goes without it");
             return Vec::new();
@@ -92,7 +92,7 @@ pub(super) async fn resolve(url: &ServerUrl) -> Vec<String> {
     [first(true), first(false)]
         .into_iter()
         .flatten()
-        .map(|address| url.with_host(&address.to_string()))
+        .copied()
         .collect()
 }
 
@@ -136,9 +136,10 @@ impl ServerUrl {
         })
     }
 
-    fn with_host(&self, host: &str) -> String {
+    /// This URL with an address in place of the host's name.
+    pub(super) fn at(&self, address: SocketAddr) -> String {
         let url = Self {
-            host: host.to_owned(),
+            host: address.ip().to_string(),
             ..self.clone()
         };
         url.to_string()
@@ -251,7 +252,14 @@ mod tests {
 
     #[tokio::test]
     async fn addresses_pass_through_and_names_that_do_not_resolve_are_left_out() {
-        let resolved = |url| async move { resolve(&ServerUrl::parse(url).unwrap()).await };
+        let resolved = |text| async move {
+            let url = ServerUrl::parse(text).unwrap();
+            let addresses = resolve(&url).await;
+            addresses
+                .into_iter()
+                .map(|address| url.at(address))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
             resolved("turn:192.0.2.1:3478").await,
             ["turn:192.0.2.1:3478?transport=udp"]

@@ -18,6 +18,7 @@ mod forwarder;
 mod handler;
 mod health;
 mod negotiation;
+mod probe;
 mod receiving;
 mod sdp;
 mod sending;

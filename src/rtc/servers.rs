@@ -1,7 +1,9 @@
 //! The STUN and TURN servers, as the library is to be told of them at this moment: names resolved, credentials fresh,
 //! and a loopback forwarder in place of each relay over TCP or TLS.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rtc::peer_connection::transport::RTCIceServer;
@@ -10,8 +12,14 @@ use super::RtcSettings;
 use super::addresses::{ServerUrl, has_ipv4, resolve};
 use super::credentials::{IceCredentials, Login, SecretSource};
 use super::forwarder::{Endpoint, Forwarder, Target, Trust};
+use super::probe::probe;
 use super::standing::{Problem, Standing};
 use crate::clock;
+
+/// A relay over UDP that worked is not tried out again before this,
+const PROBE_PAUSE: Duration = Duration::from_secs(600);
+/// and one that did not is at the next connection, once the last trial is over.
+const PROBE_PAUSE_WHEN_ILL: Duration = Duration::from_secs(10);
 
 /// All servers of the settings. The forwarders live as long as this, so as long as a connection that uses them.
 pub(super) struct Servers {
@@ -30,8 +38,16 @@ struct Entry {
 }
 
 enum Way {
-    Direct(ServerUrl),
+    Direct(Direct),
     Forwarded(Relay),
+}
+
+/// A server over UDP, which the library asks itself.
+struct Direct {
+    url: ServerUrl,
+    standing: Arc<Standing>,
+    /// When it was last tried out by us, if it relays.
+    tried: Mutex<Option<Instant>>,
 }
 
 /// A relay over TCP or TLS.
@@ -96,7 +112,7 @@ impl Servers {
             let login = entry.note(read);
             async move {
                 let login = login?;
-                let urls = join_all(entry.ways.iter().map(Way::urls)).await;
+                let urls = join_all(entry.ways.iter().map(|way| way.urls(&login))).await;
                 Some(RTCIceServer {
                     urls: urls.into_iter().flatten().collect(),
                     username: login.username,
@@ -137,7 +153,11 @@ fn way(url: &str, ca: Option<&SecretSource>, proxy: Option<&Endpoint>) -> Option
         return None;
     };
     if !parts.tcp {
-        return Some(Way::Direct(parts));
+        return Some(Way::Direct(Direct {
+            url: parts,
+            standing: Arc::new(Standing::new(url)),
+            tried: Mutex::new(None),
+        }));
     }
     Some(Way::Forwarded(Relay {
         standing: Arc::new(Standing::new(url)),
@@ -165,11 +185,41 @@ fn proxy_endpoint(url: &str) -> Option<Endpoint> {
 }
 
 impl Way {
-    async fn urls(&self) -> Vec<String> {
+    async fn urls(&self, login: &Login) -> Vec<String> {
         match self {
-            Self::Direct(url) => resolve(url).await,
+            Self::Direct(direct) => {
+                let addresses = resolve(&direct.url).await;
+                direct.try_out(addresses.first(), login);
+                let url = |address: &SocketAddr| direct.url.at(*address);
+                addresses.iter().map(url).collect()
+            }
             Self::Forwarded(relay) => relay.url().into_iter().collect(),
         }
+    }
+}
+
+impl Direct {
+    /// Finds out beside the library whether it relays, at most once in a while.
+    fn try_out(&self, address: Option<&SocketAddr>, login: &Login) {
+        let (true, Some(&address)) = (self.url.turn, address) else {
+            return;
+        };
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = match self.standing.is_well() {
+            true => PROBE_PAUSE,
+            false => PROBE_PAUSE_WHEN_ILL,
+        };
+        if tried.is_some_and(|at| at.elapsed() < pause) {
+            return;
+        }
+        *tried = Some(Instant::now());
+        let (standing, login) = (Arc::clone(&self.standing), login.clone());
+        tokio::spawn(async move {
+            match probe(address, &login).await {
+                Ok(()) => standing.works(),
+                Err(problem) => standing.fails(problem),
+            }
+        });
     }
 }
 

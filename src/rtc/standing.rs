@@ -60,6 +60,12 @@ impl Standing {
         }
     }
 
+    /// It did what it should when it was last heard of.
+    pub(super) fn is_well(&self) -> bool {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*told, Some(Ok(())))
+    }
+
     /// What was wrong is so no more; nothing else is known.
     pub(super) fn forget(&self) {
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;

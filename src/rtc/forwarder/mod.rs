@@ -13,6 +13,8 @@ mod flow;
 mod framing;
 mod observer;
 mod stun;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -26,7 +28,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::{AbortHandle, JoinSet};
 
 pub(super) use dial::{Endpoint, Target, Trust};
-pub(super) use observer::refusal;
+pub(super) use observer::{Meaning, Observer};
 
 use super::standing::Standing;
 use stun::{ALLOCATE, Stun};

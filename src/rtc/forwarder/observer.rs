@@ -10,7 +10,7 @@ const REMEMBERED: usize = 32;
 
 /// What an answer means for the flow.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(in crate::rtc) enum Meaning {
     /// Nothing in particular.
     Passes,
     /// There is an allocation now.
@@ -29,14 +29,14 @@ struct Request {
 
 /// Watches one flow.
 #[derive(Default)]
-pub(super) struct Observer {
+pub(in crate::rtc) struct Observer {
     requests: VecDeque<Request>,
 }
 
 impl Observer {
     /// A message that is to go to the server; `false` if it needs not: the library repeats what is not answered within
     /// 200 ms, which on a stream only adds to the wait (RFC 8489 section 6.2.2).
-    pub(super) fn goes_out(&mut self, message: &[u8]) -> bool {
+    pub(in crate::rtc) fn goes_out(&mut self, message: &[u8]) -> bool {
         let Some(stun) = Stun::read(message).filter(Stun::is_request) else {
             return true;
         };
@@ -56,7 +56,7 @@ impl Observer {
     }
 
     /// A message that came from the server.
-    pub(super) fn comes_in(&self, message: &[u8]) -> Meaning {
+    pub(in crate::rtc) fn comes_in(&self, message: &[u8]) -> Meaning {
         let Some(stun) = Stun::read(message) else {
             return Meaning::Passes;
         };
@@ -81,7 +81,7 @@ impl Observer {
 }
 
 /// What a server's refusal means (RFC 8656 section 19).
-pub(in crate::rtc) fn refusal(code: Option<u16>) -> Problem {
+fn refusal(code: Option<u16>) -> Problem {
     match code {
         Some(401) => Problem::error(
             "the server refuses user and password (401); correct username and credential_file, or secret_file, of this \
