@@ -23,4 +23,5 @@ step "documentation" make --no-print-directory doc
 step "licences, sources" licences
 step "a box without a mute gate, for the test that must fail" build_mutant
 step "the binaries" cargo build --locked --bins
+step "the guest page" scripts/guest.sh
 step "slow browser scenarios" browser_set slow

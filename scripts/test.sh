@@ -11,4 +11,5 @@ step "lints" cargo clippy --locked --all-targets -- -D warnings
 step "a box without a mute gate, for the test that must fail" build_mutant
 step "the binaries" cargo build --locked --bins
 step "unit and integration tests" cargo test --locked --lib --test it
+step "the guest page" scripts/guest.sh
 step "browsers" browser_set quick

@@ -1,6 +1,7 @@
 //! Builds the whole box from its settings and runs it.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,10 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinError;
 
 use crate::clock::monotonic;
 use crate::config::{self, CredentialRef, IceServer, PanelBackend, Settings, VideoDevice};
-use crate::control::{self, Backend, ControlSocket, PictureError, PictureSource, Reload};
+use crate::control::{
+    self, Backend, ControlSocket, Page, PageOptions, PictureError, PictureSource, Reload,
+};
 use crate::devices;
 use crate::events::EventSender;
 use crate::host::{self, HostError, Signal, Signals, StatePlaces, Store};
@@ -31,6 +35,8 @@ use super::health;
 const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// Shutting the shells down takes at most this long after the driver has ended.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(800);
+/// What still runs at the very end has been told to close; it must not hold that up.
+pub(super) const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// Events a slow watcher may fall behind before it is dropped.
 const WATCHER_BACKLOG: usize = 256;
 
@@ -42,6 +48,15 @@ pub struct RunOptions {
     pub config: Option<PathBuf>,
     /// `--state-dir`.
     pub state_dir: Option<PathBuf>,
+    /// What the page shows besides in a demonstration.
+    pub demo: Option<DemoPage>,
+}
+
+/// A demonstration's page: it shows the members' pictures too, for everybody in the meeting is whoever tries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DemoPage {
+    /// Where a person with a browser gets into the meeting.
+    pub meeting_link: Option<String>,
 }
 
 /// Runs the box until SIGTERM, SIGINT or the end of a standing loop.
@@ -49,18 +64,22 @@ pub struct RunOptions {
 /// # Errors
 /// What could not be built or which standing loop ended, with its cause.
 pub fn run(options: RunOptions) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
+    let runtime = runtime()?;
     let result = runtime.block_on(serve(options));
-    // What still runs has been told to close; it must not hold up the end.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    runtime.shutdown_timeout(LAST_MOMENT);
     result
 }
 
-async fn serve(options: RunOptions) -> Result<()> {
+/// What everything asynchronous runs on.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
+}
+
+pub(super) async fn serve(options: RunOptions) -> Result<()> {
     if cfg!(mute_gate_removed) {
         log::warn!(
             "built with HUDDLED_MUTATION=mute_gate_removed: this program sends sound while muted"
@@ -132,7 +151,13 @@ async fn serve(options: RunOptions) -> Result<()> {
         reload: Arc::clone(&reload),
         clock: monotonic,
     };
+    let page = match settings.control.http {
+        Some(address) => Some(open_page(address, &settings, options.demo, &backend).await?),
+        None => None,
+    };
     let control_loop = tokio::spawn(control::serve(socket, backend, Arc::clone(&control_beats)));
+    // Like the control loop it ends with the runtime.
+    let page = page.map(|page| tokio::spawn(page.serve(std::future::pending())));
 
     let shells = Shells {
         settings: Arc::clone(&settings),
@@ -161,6 +186,12 @@ async fn serve(options: RunOptions) -> Result<()> {
     );
     let mut driver = std::pin::pin!(driver.run());
     let mut control_loop = std::pin::pin!(control_loop);
+    let mut page = std::pin::pin!(async {
+        match page {
+            Some(page) => page.await,
+            None => std::future::pending().await,
+        }
+    });
     let mut defect = None;
     loop {
         tokio::select! {
@@ -171,10 +202,11 @@ async fn serve(options: RunOptions) -> Result<()> {
             }
             // A standing loop that ends is a defect. The members are told before the process starts anew.
             result = &mut control_loop, if defect.is_none() => {
-                defect = Some(match result {
-                    Ok(()) => anyhow!("the control loop ended"),
-                    Err(error) => anyhow!("the control loop ended: {error}"),
-                });
+                defect = Some(ended("the control loop", result));
+                events.report(Event::StopRequested);
+            }
+            result = &mut page, if defect.is_none() => {
+                defect = Some(ended("the page's loop", result));
                 events.report(Event::StopRequested);
             }
             signal = signals.next() => match signal {
@@ -189,6 +221,48 @@ async fn serve(options: RunOptions) -> Result<()> {
     }
 }
 
+fn ended(what: &str, result: Result<(), JoinError>) -> anyhow::Error {
+    match result {
+        Ok(()) => anyhow!("{what} ended"),
+        Err(error) => anyhow!("{what} ended: {error}"),
+    }
+}
+
+/// Opens the box's page and says who can reach it.
+async fn open_page(
+    address: SocketAddr,
+    settings: &Settings,
+    demo: Option<DemoPage>,
+    backend: &Backend,
+) -> Result<Page> {
+    let panel = settings.room().panel_simulated;
+    let options = PageOptions {
+        hosts: settings.control.http_hosts.clone(),
+        name: settings.name.clone(),
+        panel,
+        pictures: demo.is_some(),
+        meeting_link: demo.and_then(|demo| demo.meeting_link),
+    };
+    let page = Page::bind(address, options, backend.clone()).await?;
+    log::info!("the box's page is at http://{}/", page.address());
+    if !address.ip().is_loopback() {
+        let may = if panel {
+            "see the meeting's state and press the panel's buttons"
+        } else {
+            "see the meeting's state"
+        };
+        log::warn!(
+            "[control] http = \"{address}\" is not a loopback address: whoever reaches it may {may}"
+        );
+        if settings.control.http_hosts.is_empty() {
+            log::warn!(
+                "[control] http_hosts is empty, so browsers of other machines get nothing; name this box there"
+            );
+        }
+    }
+    Ok(page)
+}
+
 /// Says which settings are accepted and do nothing in this version: a silent one would be a lie.
 fn warn_of_what_waits(settings: &Settings) {
     let defaults = Settings::default();
@@ -198,8 +272,6 @@ fn warn_of_what_waits(settings: &Settings) {
             settings.screen.device != defaults.screen.device,
         ),
         ("[display] device", settings.display != defaults.display),
-        ("[control] http", settings.control.http.is_some()),
-        ("[hub]", settings.hub != defaults.hub),
         ("[remote]", settings.remote.is_some()),
     ];
     for (key, _) in waiting.iter().filter(|(_, set)| *set) {
@@ -232,7 +304,7 @@ fn exit_when_a_standing_thread_panics() {
 }
 
 /// Names this box's folder below the user's state directory when no service manager gives one.
-fn state_id(settings: &Settings) -> String {
+pub(super) fn state_id(settings: &Settings) -> String {
     settings.id.clone().unwrap_or_else(|| settings.name.clone())
 }
 
@@ -302,7 +374,10 @@ pub(super) fn signaling_access(settings: &Settings) -> Result<Access, String> {
     })
 }
 
-fn read_credential(key: &str, credential: &CredentialRef) -> Result<Redacted<String>, HostError> {
+pub(super) fn read_credential(
+    key: &str,
+    credential: &CredentialRef,
+) -> Result<Redacted<String>, HostError> {
     let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     host::read_credential(key, credential, directory.as_deref())
 }
@@ -314,12 +389,16 @@ fn secret_source(key: &'static str, file: &CredentialRef) -> SecretSource {
 }
 
 fn rtc_settings(settings: &Settings) -> RtcSettings {
-    let servers = settings.ice_servers.iter();
     RtcSettings {
-        ice_servers: servers.map(ice_server).collect(),
+        ice_servers: ice_servers(settings),
         proxy: settings.ice_proxy.clone(),
         relay_only: settings.relay_only,
     }
+}
+
+/// The configured servers, with where their secrets are read.
+pub(super) fn ice_servers(settings: &Settings) -> Vec<IceServerAccess> {
+    settings.ice_servers.iter().map(ice_server).collect()
 }
 
 fn ice_server(server: &IceServer) -> IceServerAccess {

@@ -1,4 +1,7 @@
-//! FLOOR 2: the control socket. One schema of commands and snapshots, newline-delimited JSON over a Unix socket.
+//! FLOOR 2: the ways in from outside. One schema of commands and snapshots, as newline-delimited JSON over a Unix
+//! socket and, for a browser, over HTTP ([`Page`]).
+//!
+//! The socket:
 //!
 //! ```text
 //! -> {"id":1,"do":"mute"}                      <- {"id":1,"ok":{}}
@@ -27,15 +30,19 @@
 //! At most 32 connections; a watcher that does not read its lines is told so and dropped.
 
 mod backend;
+mod http;
 mod mirror;
 mod protocol;
 mod server;
+mod service;
 mod socket;
 mod text;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use backend::{Backend, ControlRequest, Health, PictureError, PictureSource, Reload};
+pub use http::{Page, PageOptions};
 pub use mirror::{
     CameraState, EventLine, Leds, MicrophoneState, PeerState, ScreenState, SignalingLine, Snapshot,
 };
@@ -44,7 +51,7 @@ pub use server::serve;
 pub use socket::{ControlSocket, default_socket};
 pub use text::{describe_event, describe_status, summarize, visible};
 
-/// Why the control socket cannot be opened.
+/// Why the control socket or the page cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Another process answers there.
@@ -66,6 +73,24 @@ pub enum ControlError {
         path: PathBuf,
         /// What was attempted.
         attempt: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another program has the page's address.
+    #[error(
+        "{address}: another program already listens here; stop it, or set [control] http to another port"
+    )]
+    AddressInUse {
+        /// Of the page.
+        address: SocketAddr,
+    },
+    /// The page's address cannot be had.
+    #[error(
+        "{address}: cannot listen for the box's page: {source}; set [control] http to an address of this machine, with a port from 1024 on"
+    )]
+    NoAddress {
+        /// Of the page.
+        address: SocketAddr,
         /// What the system said.
         source: std::io::Error,
     },

@@ -62,6 +62,24 @@ pub enum ErrorCode {
     Unknown,
 }
 
+impl ErrorCode {
+    /// The spelling in a reply.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::BadRequest => "bad-request",
+            Self::UnknownCommand => "unknown-command",
+            Self::BadArguments => "bad-arguments",
+            Self::NoPicture => "no-picture",
+            Self::Rejected => "rejected",
+            Self::Unavailable => "unavailable",
+            Self::Busy => "busy",
+            Self::TooSlow => "too-slow",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// The `error` of a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyError {
@@ -227,19 +245,7 @@ impl Wish {
                     Command::ShareOff
                 }
             }
-            "press" => {
-                let Press { button } = read(name, arguments)?;
-                let known = [Button::Mic, Button::Camera, Button::Share]
-                    .into_iter()
-                    .find(|known| known.as_str() == button);
-                let Some(button) = known else {
-                    return Err(ReplyError::new(
-                        ErrorCode::BadArguments,
-                        "press: button must be mic, camera or share",
-                    ));
-                };
-                Command::Press(button)
-            }
+            "press" => press(arguments)?,
             "unmute" => {
                 return Err(ReplyError::new(
                     ErrorCode::UnknownCommand,
@@ -296,6 +302,21 @@ impl Wish {
             arguments => format!("{name} {arguments}"),
         }
     }
+}
+
+/// A press: `{"button":"mic"|"camera"|"share"}`.
+pub(super) fn press(arguments: Value) -> Result<Command, ReplyError> {
+    let Press { button } = read("press", arguments)?;
+    [Button::Mic, Button::Camera, Button::Share]
+        .into_iter()
+        .find(|known| known.as_str() == button)
+        .map(Command::Press)
+        .ok_or_else(|| {
+            ReplyError::new(
+                ErrorCode::BadArguments,
+                "press: button must be mic, camera or share",
+            )
+        })
 }
 
 fn none(name: &str, arguments: Value) -> Result<(), ReplyError> {

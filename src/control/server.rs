@@ -12,24 +12,19 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::room::{Command, PeerId, RoomEvent, RoomSnapshot, Source};
-
-use super::backend::{Backend, ControlRequest};
+use super::backend::Backend;
 use super::mirror::{EventLine, Snapshot};
 use super::protocol::{ErrorCode, Reply, ReplyError, Request, Wish, line};
+use super::service::{Published, Watching, note_change};
 use super::socket::ControlSocket;
 
 /// Connections at once; the next one is told and closed.
 const CONNECTIONS: usize = 32;
 /// Longest line of a client, bytes; a longer one ends the connection.
 const LINE: usize = 64 * 1024;
-/// How long the room may take to answer a command.
-const ANSWER: Duration = Duration::from_secs(5);
 /// How long a client may leave what was sent to it unread.
 const UNREAD: Duration = Duration::from_secs(10);
 /// How often the loop beats while nothing happens.
@@ -123,18 +118,6 @@ struct Connection {
     watching: Option<Watching>,
 }
 
-struct Watching {
-    events: broadcast::Receiver<RoomEvent>,
-    snapshots: watch::Receiver<Arc<RoomSnapshot>>,
-}
-
-enum Published {
-    Event(RoomEvent),
-    Snapshot(Arc<RoomSnapshot>),
-    TooSlow,
-    Ended,
-}
-
 // Why a connection ends; all ways are ordinary.
 struct Ended;
 
@@ -169,7 +152,7 @@ impl Connection {
             published = published(&mut self.watching) => match published {
                 Published::Event(event) => self.send(&line(&EventLine::from(&event))).await,
                 Published::Snapshot(snapshot) => {
-                    let snapshot = Snapshot::new(&snapshot, (self.backend.clock)());
+                    let snapshot = self.backend.show(&snapshot);
                     self.send(&line(&SnapshotLine { snapshot })).await
                 }
                 Published::TooSlow => {
@@ -193,14 +176,7 @@ impl Connection {
         };
         let result = self.carry_out(&request.wish).await;
         if request.wish.changes_something() {
-            let outcome = match &result {
-                Ok(_) => "done",
-                Err(error) => &error.message,
-            };
-            log::info!(
-                client = self.client.as_str();
-                "{} by {}: {outcome}", request.wish.describe(), self.client
-            );
+            note_change(&request.wish, &self.client, &result);
         }
         if request.wish == Wish::Watch {
             self.watching = Some(Watching::begin(&self.backend));
@@ -213,68 +189,29 @@ impl Connection {
     }
 
     async fn carry_out(&self, wish: &Wish) -> Result<Answer, ReplyError> {
+        let backend = &self.backend;
         match wish {
-            Wish::Status => {
-                let room = Arc::clone(&self.backend.snapshots.borrow());
-                let snapshot = Snapshot::new(&room, (self.backend.clock)());
-                Ok(Answer::Snapshot(Box::new(snapshot)))
-            }
+            Wish::Status => Ok(Answer::Snapshot(Box::new(backend.status()))),
             Wish::Watch => Ok(Answer::Done {}),
-            Wish::Command(command) => self.command(*command).await,
-            Wish::Picture { user } => self.picture(user.as_deref()).await,
-            Wish::Reload => {
-                let reload = Arc::clone(&self.backend.reload);
-                blocking(move || reload())
-                    .await?
-                    .map(|()| Answer::Done {})
-                    .map_err(|message| ReplyError::new(ErrorCode::Rejected, message))
+            Wish::Command(command) => backend
+                .command(*command, &self.client)
+                .await
+                .map(|()| Answer::Done {}),
+            Wish::Picture { user } => {
+                let (user, png) = backend
+                    .newest_picture(user.as_deref(), |png| BASE64.encode(png))
+                    .await?;
+                Ok(Answer::Picture {
+                    user_id: user.to_string(),
+                    png,
+                })
             }
-            Wish::Health => {
-                let health = Arc::clone(&self.backend.health);
-                blocking(move || Answer::Health(health())).await
-            }
+            Wish::Reload => backend
+                .reload_configuration()
+                .await
+                .map(|()| Answer::Done {}),
+            Wish::Health => backend.counters().await.map(Answer::Health),
         }
-    }
-
-    async fn command(&self, command: Command) -> Result<Answer, ReplyError> {
-        let (reply, answer) = oneshot::channel();
-        let request = ControlRequest {
-            command,
-            source: Source::Control(self.client.clone()),
-            reply,
-        };
-        let asked = async {
-            self.backend.commands.send(request).await.ok()?;
-            answer.await.ok()
-        };
-        match timeout(ANSWER, asked).await {
-            Ok(Some(Ok(()))) => Ok(Answer::Done {}),
-            Ok(Some(Err(denied))) => Err(ReplyError::new(ErrorCode::Denied, denied.as_str())),
-            Ok(None) => Err(ReplyError::new(
-                ErrorCode::Unavailable,
-                "the daemon is stopping",
-            )),
-            Err(_) => Err(ReplyError::new(
-                ErrorCode::Unavailable,
-                "the daemon did not answer in time; see its journal",
-            )),
-        }
-    }
-
-    async fn picture(&self, user: Option<&str>) -> Result<Answer, ReplyError> {
-        let room = Arc::clone(&self.backend.snapshots.borrow());
-        let user = choose(&room, user)?;
-        let picture = Arc::clone(&self.backend.picture);
-        let png = blocking({
-            let user = user.clone();
-            move || picture(&user).map(|png| BASE64.encode(png))
-        })
-        .await?
-        .map_err(|error| ReplyError::new(ErrorCode::NoPicture, error.to_string()))?;
-        Ok(Answer::Picture {
-            user_id: user.to_string(),
-            png,
-        })
     }
 
     async fn send(&mut self, text: &str) -> Result<(), Ended> {
@@ -300,72 +237,11 @@ fn client_name(stream: &UnixStream) -> String {
     }
 }
 
-// Whose picture is meant.
-fn choose(room: &RoomSnapshot, user: Option<&str>) -> Result<PeerId, ReplyError> {
-    let choices = || {
-        let ids: Vec<&str> = room.peers.iter().map(|peer| peer.user.as_str()).collect();
-        ids.join(", ")
-    };
-    let refuse = |message: String| Err(ReplyError::new(ErrorCode::BadArguments, message));
-    match (user, room.peers.as_slice()) {
-        (_, []) => Err(ReplyError::new(
-            ErrorCode::NoPicture,
-            "nobody else is in the meeting",
-        )),
-        (None, [only]) => Ok(only.user.clone()),
-        (None, _) => refuse(format!(
-            "several members are here; name one of {}",
-            choices()
-        )),
-        (Some(user), peers) => match peers.iter().find(|peer| peer.user.as_str() == user) {
-            Some(peer) => Ok(peer.user.clone()),
-            None => refuse(format!("{user} is not here; there are {}", choices())),
-        },
-    }
-}
-
-// Runs what may take long where it holds nobody up.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ReplyError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        log::error!("a control request ended in a defect: {error}");
-        ReplyError::new(
-            ErrorCode::Unavailable,
-            "the daemon has a defect; see its journal",
-        )
-    })
-}
-
-impl Watching {
-    fn begin(backend: &Backend) -> Self {
-        let mut snapshots = backend.snapshots.clone();
-        // A watcher starts from the whole picture.
-        snapshots.mark_changed();
-        Self {
-            events: backend.events.subscribe(),
-            snapshots,
-        }
-    }
-}
-
 // What a watcher is to be told next; for ever silent without one. Cancel safe.
 async fn published(watching: &mut Option<Watching>) -> Published {
-    let Some(Watching { events, snapshots }) = watching else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        // What led to a snapshot is told before it.
-        biased;
-        event = events.recv() => match event {
-            Ok(event) => Published::Event(event),
-            Err(RecvError::Lagged(_)) => Published::TooSlow,
-            Err(RecvError::Closed) => Published::Ended,
-        },
-        changed = snapshots.changed() => match changed {
-            Ok(()) => Published::Snapshot(Arc::clone(&snapshots.borrow_and_update())),
-            Err(_) => Published::Ended,
-        },
+    match watching {
+        Some(watching) => watching.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -46,6 +46,11 @@ pub fn install(level: LevelFilter) {
     }
 }
 
+/// Standard error is the journal's, and standard output most likely too: what is printed there is kept.
+pub fn logs_to_journal() -> bool {
+    connected_to_journal()
+}
+
 /// Writes one of the room's notices; the member it is about becomes the field `PEER`.
 pub fn log_notice(notice: &Notice) {
     let level = match notice.level {

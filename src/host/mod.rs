@@ -10,7 +10,7 @@ mod store;
 use std::path::PathBuf;
 
 pub use credential::read_credential;
-pub use journal::{install, log_notice};
+pub use journal::{install, log_notice, logs_to_journal};
 pub use notify::{feed_watchdog, report_ready, report_status, report_stopping, watchdog_interval};
 pub use places::{StatePlaces, create_state_directory, state_directory};
 pub use signals::{Signal, Signals};

@@ -53,14 +53,19 @@ impl fmt::Debug for IceCredentials {
 
 /// User and password for one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Login {
-    pub(super) username: String,
-    pub(super) password: Redacted<String>,
+pub struct Login {
+    /// User name.
+    pub username: String,
+    /// Its password.
+    pub password: Redacted<String>,
 }
 
 impl IceCredentials {
     /// What to ask with at `now` (since 1970); `None` where nothing is to be asked. Blocks: a file is read.
-    pub(super) fn login(&self, now: Duration) -> Result<Option<Login>, String> {
+    ///
+    /// # Errors
+    /// A sentence with key and file.
+    pub fn login(&self, now: Duration) -> Result<Option<Login>, String> {
         match self {
             Self::None => Ok(None),
             Self::Password { username, password } => Ok(Some(Login {

@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-pub use credentials::{IceCredentials, SecretSource};
+pub use credentials::{IceCredentials, Login, SecretSource};
 pub use health::PeerHealth;
 
 use crate::events::EventSender;

@@ -2,9 +2,11 @@
 //! and the check that a browser asks under a name of ours and not on behalf of somebody else's page.
 
 mod guard;
+mod patience;
 mod serve;
 
 pub use guard::{Guard, Names};
+pub use patience::Patient;
 pub use serve::{Client, Server, plain};
 
 use axum::http::{HeaderValue, StatusCode, header};

@@ -152,11 +152,9 @@ async fn converse<Stream>(
                 .serve_connection(stream, TowerToHyperService::new(router))
                 .with_upgrades();
             let mut connection = std::pin::pin!(connection);
-            // The guard inside its answer must not live on across the next wait.
-            let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
             tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = stop => {
+                () = told(&mut stopped) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -167,6 +165,11 @@ async fn converse<Stream>(
     if let Err(error) = ended {
         log::debug!("{name}: {}: {error}", client.0);
     }
+}
+
+// The lock that `wait_for` hands out must not live in the caller's future.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 async fn too_many(_: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {

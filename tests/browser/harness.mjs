@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { Box } from './box.mjs';
 import { MemberPage, launchChromium } from './chromium.mjs';
 import { startGateway } from './gateway.mjs';
+import { GuestPage } from './guest.mjs';
 
 /** Where failures leave what there is to see. */
 export const OUTPUT = join(fileURLToPath(new URL('.', import.meta.url)), 'output');
@@ -21,14 +22,14 @@ const SCENARIO_LIMIT = 120_000;
  * @param {string} name
  * @param {(scenario: (title: string, body: (lab: Lab) => Promise<void>, options?: {slow?: boolean, skip?: string | false, limit?: number}) => void) => void} define
  *   `slow`: not of the quick set; `limit`: of one attempt, ms
- * @param {object} gatewayOptions
+ * @param {object} gatewayOptions its `server` starts another server in the place of the gateway
  */
-export function suite(name, define, gatewayOptions = {}) {
+export function suite(name, define, { server, ...gatewayOptions } = {}) {
   describe(name, () => {
     const world = { name };
     before(async () => {
       if (defined === 0) return;
-      world.gateway = await startGateway({ openMeeting: true, ...gatewayOptions });
+      world.gateway = server ? await server() : await startGateway({ openMeeting: true, ...gatewayOptions });
       world.browser = await launchChromium();
     });
     after(async () => {
@@ -80,9 +81,10 @@ export class Lab {
     this.title = title;
     this.gateway = world.gateway;
     this.browser = world.browser;
-    this.meeting = randomUUID();
+    this.meeting = this.gateway.options.meetings?.[0] ?? randomUUID();
     this.boxes = [];
     this.members = [];
+    this.guests = [];
   }
 
   async prepare() {
@@ -135,6 +137,23 @@ export class Lab {
     return member;
   }
 
+  /** A box on a hub, with a token of its own. */
+  async boxOnHub({ id = '8', ...options } = {}) {
+    const box = this.prepareBox({ id, signaling: 'token_file = "token"', ...options });
+    box.give('token', await this.gateway.token(box.user, this.meeting));
+    return box.start();
+  }
+
+  /**
+   * Opens the guest page by a link and joins.
+   * @param {{link?: string, name?: string} & object} options see GuestPage
+   */
+  async guest({ link = this.gateway.guestLink(this.meeting), ...options } = {}) {
+    const guest = await GuestPage.open(this.browser, link, options);
+    this.guests.push(guest);
+    return guest.enter();
+  }
+
   /**
    * Prints a figure; with `most`, demands it.
    * @param {string} name
@@ -167,6 +186,13 @@ export class Lab {
       await write(`${name}.json`, JSON.stringify(state.state ?? state.error, null, 1));
       await write(`${name}.log`, [...member.console, ...state.log].join('\n'));
     }
+    for (const [index, guest] of this.guests.entries()) {
+      await guest.page.screenshot({ path: join(folder, `guest${index}.png`), timeout: 5000 }).catch(() => {});
+      const state = await guest.read().catch(String);
+      await write(`guest${index}.json`, JSON.stringify(state, null, 1));
+      await write(`guest${index}.log`, guest.console.join('\n'));
+    }
+    await write('server.log', (this.gateway.lines ?? []).slice(-500).join('\n'));
     const events = this.gateway.received().filter(({ args, user }) => JSON.stringify(args).includes(this.meeting) || this.users.includes(user));
     await write('gateway.log', events.map(({ at, user, event, dropped }) => `${new Date(at).toISOString()} ${user} ${event}${dropped ? ' (dropped)' : ''}`).join('\n'));
     await appendFile(join(OUTPUT, 'failures.txt'), `${this.world.name}: ${this.title}: ${failure.message}\n`).catch(() => {});
@@ -178,7 +204,7 @@ export class Lab {
 
   /** Ends everything; fails if a box complained or does not go. */
   async clear() {
-    await Promise.allSettled(this.members.map((member) => member.close()));
+    await Promise.allSettled([...this.members, ...this.guests].map((member) => member.close()));
     const exits = await Promise.all(this.boxes.map((box) => box.stop()));
     const errors = this.boxes.flatMap((box) => box.errors());
     await rm(this.directory, { recursive: true, force: true });

@@ -80,7 +80,7 @@ async fn done_is_silent_and_denied_has_its_own_exit_code() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert_eq!(stdout(&output) + &stderr(&output), "", "{arguments:?}");
     }
-    assert_eq!(played.orders().len(), 7);
+    assert_eq!(played.room.orders().len(), 7);
 
     let output = run(&played, &["press", "mic"]);
     assert_eq!(output.status.code(), Some(3));
@@ -163,6 +163,7 @@ async fn watch_tells_what_happens_until_the_daemon_goes() {
     assert_eq!(first["snapshot"]["generation"], 1);
 
     played
+        .room
         .events
         .send(RoomEvent::ReconnectFailed {
             peer: PeerId::new("u-1"),

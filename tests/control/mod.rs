@@ -1,7 +1,8 @@
-//! The control socket with a real socket and a played room, `huddlectl` as a process, the service's unit.
+//! The control socket and the page with real sockets and a played room, `huddlectl` as a process, the service's unit.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod http;
 mod huddlectl;
 mod service;
 mod socket;
@@ -43,30 +44,21 @@ impl Drop for TemporaryDirectory {
     }
 }
 
-/// A served control socket whose room is played by the test.
-struct Played {
-    path: PathBuf,
+/// A room that a test plays.
+struct PlayedRoom {
     orders: Arc<Mutex<Vec<(Command, Source)>>>,
     snapshots: watch::Sender<Arc<RoomSnapshot>>,
     events: broadcast::Sender<RoomEvent>,
-    beat: Arc<AtomicU64>,
-    server: JoinHandle<()>,
-    room: JoinHandle<()>,
-    // Last, so that it goes when nobody uses it any more.
-    directory: TemporaryDirectory,
+    task: JoinHandle<()>,
 }
 
-impl Played {
-    /// Serves with the members `users`; the room denies presses and grants everything else.
-    fn start(name: &str, users: &[&str]) -> Self {
-        let directory = TemporaryDirectory::new(name);
-        let path = directory.path().join("control.sock");
-        let socket = ControlSocket::open(&path).unwrap();
+impl PlayedRoom {
+    /// With the members `users`; it grants everything, presses only if `panel_simulated`.
+    fn start(users: &[&str], panel_simulated: bool) -> (Self, Backend) {
         let (commands, mut requests) = mpsc::channel::<ControlRequest>(8);
         let (snapshots, shown) = watch::channel(Arc::new(room(users)));
         let (events, _) = broadcast::channel(16);
         let orders = Arc::new(Mutex::new(Vec::new()));
-        let beat = Arc::new(AtomicU64::new(0));
         let backend = Backend {
             commands,
             snapshots: shown,
@@ -81,7 +73,7 @@ impl Played {
             }),
             clock: || Timestamp::from_millis(10_000),
         };
-        let room = tokio::spawn({
+        let task = tokio::spawn({
             let orders = Arc::clone(&orders);
             async move {
                 while let Some(request) = requests.recv().await {
@@ -90,23 +82,21 @@ impl Played {
                         .unwrap()
                         .push((request.command, request.source));
                     let _ = request.reply.send(match request.command {
-                        Command::Press(_) => Err(DeniedReason::PanelNotSimulated),
+                        Command::Press(_) if !panel_simulated => {
+                            Err(DeniedReason::PanelNotSimulated)
+                        }
                         _ => Ok(()),
                     });
                 }
             }
         });
-        let server = tokio::spawn(serve(socket, backend, Arc::clone(&beat)));
-        Self {
-            path,
+        let room = Self {
             orders,
             snapshots,
             events,
-            beat,
-            server,
-            room,
-            directory,
-        }
+            task,
+        };
+        (room, backend)
     }
 
     fn orders(&self) -> Vec<(Command, Source)> {
@@ -114,10 +104,44 @@ impl Played {
     }
 }
 
+impl Drop for PlayedRoom {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A served control socket.
+struct Played {
+    path: PathBuf,
+    room: PlayedRoom,
+    beat: Arc<AtomicU64>,
+    server: JoinHandle<()>,
+    // Last, so that it goes when nobody uses it any more.
+    directory: TemporaryDirectory,
+}
+
+impl Played {
+    /// Serves with the members `users`; the panel is not simulated.
+    fn start(name: &str, users: &[&str]) -> Self {
+        let directory = TemporaryDirectory::new(name);
+        let path = directory.path().join("control.sock");
+        let socket = ControlSocket::open(&path).unwrap();
+        let (room, backend) = PlayedRoom::start(users, false);
+        let beat = Arc::new(AtomicU64::new(0));
+        let server = tokio::spawn(serve(socket, backend, Arc::clone(&beat)));
+        Self {
+            path,
+            room,
+            beat,
+            server,
+            directory,
+        }
+    }
+}
+
 impl Drop for Played {
     fn drop(&mut self) {
         self.server.abort();
-        self.room.abort();
     }
 }
 

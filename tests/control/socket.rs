@@ -113,7 +113,7 @@ async fn every_command_reaches_the_room_with_the_caller_s_identity() {
     for (line, _) in &table {
         assert_eq!(client.ask(line).await, json!({"id": 1, "ok": {}}), "{line}");
     }
-    let orders = played.orders();
+    let orders = played.room.orders();
     let wanted: Vec<_> = table.iter().map(|(_, command)| *command).collect();
     let given: Vec<_> = orders.iter().map(|(command, _)| *command).collect();
     assert_eq!(given, wanted);
@@ -141,14 +141,14 @@ async fn a_denied_command_is_answered_with_the_reason() {
         message.contains("press the button in the room"),
         "{message}"
     );
-    assert_eq!(played.orders()[0].0, Command::Press(Button::Mic));
+    assert_eq!(played.room.orders()[0].0, Command::Press(Button::Mic));
 }
 
 #[tokio::test]
 async fn without_a_room_commands_are_unavailable_and_status_still_answers() {
     let mut played = Played::start("stopping", &[]);
-    played.room.abort();
-    let _ = (&mut played.room).await;
+    played.room.task.abort();
+    let _ = (&mut played.room.task).await;
     let mut client = Client::connect(&played).await;
     let reply = client.ask(r#"{"id":1,"do":"mute"}"#).await;
     assert_eq!(reply["error"]["code"], "unavailable");
@@ -173,7 +173,11 @@ async fn nonsense_is_answered_and_the_connection_stays() {
         assert_eq!(reply["error"]["code"], code, "{line}");
     }
     assert_eq!(client.ask(r#"{"id":9,"do":"mute"}"#).await["id"], 9);
-    assert_eq!(played.orders().len(), 1, "nothing but the mute got through");
+    assert_eq!(
+        played.room.orders().len(),
+        1,
+        "nothing but the mute got through"
+    );
 }
 
 #[tokio::test]
@@ -237,6 +241,7 @@ async fn a_watcher_sees_the_state_then_what_happens_and_may_still_ask() {
     assert_eq!(client.line().await.unwrap()["snapshot"]["generation"], 1);
 
     played
+        .room
         .events
         .send(RoomEvent::Reconnecting {
             peer: PeerId::new("u-1"),
@@ -246,7 +251,7 @@ async fn a_watcher_sees_the_state_then_what_happens_and_may_still_ask() {
         .unwrap();
     let mut changed = room(&["u-1"]);
     changed.generation = 2;
-    played.snapshots.send_replace(Arc::new(changed));
+    played.room.snapshots.send_replace(Arc::new(changed));
     assert_eq!(
         client.line().await.unwrap(),
         json!({"event": "reconnecting", "user_id": "u-1", "attempt": 1, "max_attempts": 3})
@@ -267,7 +272,7 @@ async fn a_watcher_that_does_not_read_is_told_and_dropped() {
         peer: PeerId::new(&"u".repeat(4000)),
     };
     for _ in 0..2_000 {
-        played.events.send(event.clone()).unwrap();
+        played.room.events.send(event.clone()).unwrap();
         tokio::task::yield_now().await;
     }
     let mut last = None;
@@ -299,6 +304,7 @@ async fn pictures_come_as_base64_of_the_member_that_is_meant() {
     }
 
     played
+        .room
         .snapshots
         .send_replace(Arc::new(room(&["u-1", "u-2"])));
     for (line, code, words) in [
@@ -320,7 +326,7 @@ async fn pictures_come_as_base64_of_the_member_that_is_meant() {
         assert!(message.contains(words), "{message}");
     }
 
-    played.snapshots.send_replace(Arc::new(room(&[])));
+    played.room.snapshots.send_replace(Arc::new(room(&[])));
     let reply = client.ask(r#"{"id":1,"do":"picture"}"#).await;
     assert_eq!(reply["error"]["code"], "no-picture");
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -25,6 +26,8 @@ pub(super) struct Setup {
     pub(super) signaling: String,
     pub(super) tone_hz: u32,
     pub(super) panel: &'static str,
+    /// The page's address.
+    pub(super) http: Option<SocketAddr>,
     /// Width, height and frame rate.
     pub(super) video: (u32, u32, u32),
     pub(super) log_level: &'static str,
@@ -47,6 +50,7 @@ impl Setup {
             signaling: String::new(),
             tone_hz: 440,
             panel: "sim:virtual",
+            http: None,
             video: (320, 180, 10),
             log_level: "debug",
             environment: Vec::new(),
@@ -88,6 +92,9 @@ impl Setup {
             self.socket.display()
         )
         .unwrap();
+        if let Some(address) = self.http {
+            writeln!(text, "http = \"{address}\"").unwrap();
+        }
         fs::write(self.path("config.toml"), text).unwrap();
     }
 

@@ -1,6 +1,8 @@
 //! Command line, configuration and exit codes.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 
 use super::process::huddled;
@@ -149,4 +151,61 @@ fn folders_that_cannot_be_used_are_named() {
     assert_eq!(status.code(), Some(1));
     let error = log.lines().find(|line| line.contains("ERROR")).unwrap();
     assert!(error.contains(&state), "{error}");
+}
+
+#[test]
+fn the_page_is_served_where_the_journal_says_and_presses_the_panel() {
+    let mut setup = Setup::new("page");
+    setup.http = Some(([127, 0, 0, 1], 0).into());
+    let mut daemon = setup.start();
+    daemon.until_closed(false, false);
+    let log = daemon.log();
+    let (_, address) = log
+        .split_once("the box's page is at http://")
+        .expect("the page's address is logged");
+    let (address, _) = address.split_once('/').unwrap();
+    let body = r#"{"button":"mic"}"#;
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "POST /panel/press HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    daemon.until_closed(true, false);
+    daemon.until_logged("press {\"button\":\"mic\"} by http 127.0.0.1:");
+    assert!(
+        !daemon.log().contains("WARN  huddled::app"),
+        "loopback needs no warning"
+    );
+}
+
+#[test]
+fn a_page_that_has_no_place_ends_the_start_with_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut setup = Setup::new("no-place");
+    setup.http = Some(address);
+    setup.expected_errors = vec!["already listens here"];
+    let (status, log) = setup.fail();
+    assert_eq!(status.code(), Some(1));
+    let error = log.lines().find(|line| line.contains("ERROR")).unwrap();
+    let sentence = format!("{address}: another program already listens here");
+    assert!(error.contains(&sentence), "{error}");
+}
+
+#[test]
+fn a_page_for_the_network_is_warned_of() {
+    let mut setup = Setup::new("open-page");
+    setup.http = Some(([0, 0, 0, 0], 0).into());
+    let daemon = setup.start();
+    daemon.until_logged(
+        "is not a loopback address: whoever reaches it may see the meeting's state and press",
+    );
+    daemon.until_logged("http_hosts is empty");
 }

@@ -1,0 +1,205 @@
+//! The REST interface: joining, leaving, who is there. In the application's words, because the box knows those.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Extension, Path, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::desk::{Desk, unauthorized};
+use super::rooms::{row, unknown_meeting};
+use super::token::{Claims, new_user};
+use crate::room::{PeerId, Redacted};
+use crate::web::{Client, Refusal};
+
+/// The routes under `/api/`.
+pub(super) fn router(desk: &Arc<Desk>) -> Router {
+    let mut router = Router::new();
+    for meeting in [
+        "public-meetings/{meeting}",
+        "classrooms/{classroom}/meetings/{meeting}",
+    ] {
+        let route = |what: &str| format!("/api/v1/{meeting}/{what}");
+        router = router
+            .route(&route("join"), post(join))
+            .route(&route("leave"), post(leave))
+            .route(&route("participants"), get(participants));
+    }
+    router
+        .route("/api/{*rest}", axum::routing::any(no_such_route))
+        .layer(DefaultBodyLimit::max(
+            desk.settings.limits.payload_bytes as usize,
+        ))
+        .with_state(Arc::clone(desk))
+}
+
+/// The bearer token of a request (RFC 6750 section 2.1).
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The meeting a path names. Its classroom is of no interest: the hub has none.
+#[derive(serde::Deserialize)]
+struct Place {
+    meeting: String,
+}
+
+/// Who asks.
+struct Caller {
+    /// By a member token.
+    user: Option<PeerId>,
+    host: bool,
+}
+
+fn caller(
+    desk: &Desk,
+    meeting: &str,
+    headers: &HeaderMap,
+    Client(client): Client,
+) -> Result<Caller, Refusal> {
+    if !desk.ask(|rooms| rooms.exists(meeting)) {
+        return Err(unknown_meeting());
+    }
+    let claims = match bearer(headers) {
+        Some(token) => desk.verify(token, client)?,
+        None if desk.is_open() => {
+            return Ok(Caller {
+                user: None,
+                host: false,
+            });
+        }
+        None => return Err(unauthorized("ask a host for a link to this meeting")),
+    };
+    let (of, user, host) = match claims {
+        Claims::Link { meeting, host } => (meeting, None, host),
+        Claims::Member {
+            meeting,
+            user,
+            host,
+        } => (meeting, Some(user), host),
+    };
+    if of != meeting {
+        return Err(unauthorized("the token is for another meeting"));
+    }
+    Ok(Caller { user, host })
+}
+
+/// A body is taken and ignored: a late version of the application has one with the state of the devices, which a
+/// member tells over the socket anyway.
+fn ignore(body: Result<Bytes, BytesRejection>) -> Result<(), Refusal> {
+    body.map(drop).map_err(|rejection| {
+        let status = rejection.status();
+        let code = if status == StatusCode::PAYLOAD_TOO_LARGE {
+            "payload"
+        } else {
+            "body"
+        };
+        Refusal::new(status, code, rejection.body_text())
+    })
+}
+
+async fn join(
+    State(desk): State<Arc<Desk>>,
+    Path(Place { meeting }): Path<Place>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    ignore(body)?;
+    let caller = caller(&desk, &meeting, &headers, client)?;
+    desk.ask(|rooms| rooms.admits(&meeting, caller.user.as_ref()))
+        .inspect_err(
+            |refusal| log::warn!(meeting = &*meeting; "a join was refused: {}", refusal.message),
+        )?;
+    let user = match caller.user {
+        Some(user) => user,
+        None => new_user().map_err(|error| {
+            log::error!("{error}");
+            Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the hub could not make a user id; try again",
+            )
+        })?,
+    };
+    let Redacted(token) = desk.key.sign(&Claims::Member {
+        meeting: meeting.clone(),
+        user: user.clone(),
+        host: caller.host,
+    });
+    let answer = json!({
+        "id": row(&user),
+        "userId": user.as_str(),
+        "meetingId": meeting,
+        "token": token,
+        "role": if caller.host { "host" } else { "participant" },
+        "is_online": true,
+        "iceServers": desk.ice_servers.written().await,
+    });
+    Ok(answered(StatusCode::CREATED, answer))
+}
+
+async fn leave(
+    State(desk): State<Arc<Desk>>,
+    Path(Place { meeting }): Path<Place>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    ignore(body)?;
+    let caller = caller(&desk, &meeting, &headers, client)?;
+    let left = caller
+        .user
+        .is_some_and(|user| desk.tell(|rooms| rooms.leave_user(&meeting, &user, Instant::now())));
+    if !left {
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "not-online",
+            "You are not in this meeting",
+        ));
+    }
+    Ok(answered(StatusCode::CREATED, json!({"success": true})))
+}
+
+async fn participants(
+    State(desk): State<Arc<Desk>>,
+    Path(Place { meeting }): Path<Place>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    caller(&desk, &meeting, &headers, client)?;
+    let rows = desk.ask(|rooms| rooms.rows(&meeting));
+    Ok(answered(StatusCode::OK, Value::Array(rows)))
+}
+
+/// The application's server says it in these words, by which the box knows a server without accounts from a refusal.
+async fn no_such_route(method: Method, uri: Uri) -> Refusal {
+    let mut message = format!("Cannot {method} {}", uri.path());
+    if uri.path().ends_with("/auth/login") {
+        message.push_str(": this hub has no accounts, only tokens");
+    }
+    Refusal::new(StatusCode::NOT_FOUND, "no-such-route", message)
+}
+
+/// An answer that no cache may keep: it may hold a token.
+fn answered(status: StatusCode, answer: Value) -> Response {
+    let mut response = (status, Json(answer)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}

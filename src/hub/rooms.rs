@@ -1,0 +1,531 @@
+//! Who is in which meeting, and who hears what. A value without clock, lock and socket: it is told what happened and
+//! answers with what is to be sent.
+//!
+//! ```text
+//!                 meeting:join                meeting:leave, REST leave
+//!   waiting ------------------------> member ---------------------------> waiting
+//!      |  30 s                          |  kicked, blocked
+//!      v                                v
+//!   closed <--------- 2 s ---------- removed         a lost connection ends each of them
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use socketioxide::socket::Sid;
+
+use super::bucket::{Bucket, Rate};
+use super::payload::{self, Request};
+use super::stamp::stamp;
+use crate::config::HubLimits;
+use crate::room::PeerId;
+use crate::web::Refusal;
+
+mod orders;
+mod relay;
+
+/// How long a connection may stay without a meeting: a browser has asked for the camera by then, a box has had its
+/// ten seconds for a join three times.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long somebody who was removed may take to go by himself, so that his page can say why.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How many seconds' worth of messages may come at once: a box that meets fifteen others sends all its candidates in
+/// one go.
+const BURST: f64 = 2.0;
+
+/// Whom a connection is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Visitor {
+    pub(super) meeting: String,
+    pub(super) user: PeerId,
+    pub(super) name: String,
+    pub(super) host: bool,
+    /// By a token; without, the user id is only what the visitor says.
+    pub(super) proven: bool,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, PartialEq)]
+pub(super) enum Out {
+    /// One event to each of these connections.
+    Emit {
+        to: Vec<Sid>,
+        event: &'static str,
+        payload: Value,
+    },
+    /// The connection ends, with an `error` event before.
+    Close {
+        sid: Sid,
+        code: &'static str,
+        message: String,
+    },
+}
+
+/// A member, as long as the connection is there.
+#[derive(Debug)]
+struct Member {
+    sid: Sid,
+    user: PeerId,
+    name: String,
+    host: bool,
+    muted: bool,
+    video_off: bool,
+    sharing: bool,
+    joined_at: String,
+}
+
+impl Member {
+    fn role(&self) -> &'static str {
+        if self.host { "host" } else { "participant" }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Meeting {
+    /// In the order they came.
+    members: Vec<Member>,
+    /// As long as the hub runs.
+    blocked: BTreeSet<PeerId>,
+}
+
+impl Meeting {
+    fn of(&self, user: &PeerId) -> Option<&Member> {
+        self.members.iter().find(|member| member.user == *user)
+    }
+
+    fn all(&self) -> Vec<Sid> {
+        self.members.iter().map(|member| member.sid).collect()
+    }
+
+    fn others(&self, than: Sid) -> Vec<Sid> {
+        self.all().into_iter().filter(|sid| *sid != than).collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not in the meeting; to be closed then.
+    Waiting {
+        until: Instant,
+    },
+    Member,
+    /// Kicked or blocked; to be closed then.
+    Removed {
+        until: Instant,
+    },
+}
+
+#[derive(Debug)]
+struct Session {
+    visitor: Visitor,
+    state: State,
+    bucket: Bucket,
+}
+
+/// All meetings of a hub.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    members: usize,
+    rate: Rate,
+    meetings: BTreeMap<String, Meeting>,
+    sessions: HashMap<Sid, Session>,
+    out: Vec<Out>,
+}
+
+impl Rooms {
+    pub(super) fn new(meetings: &[String], limits: HubLimits) -> Self {
+        Self {
+            members: limits.members as usize,
+            rate: Rate {
+                burst: f64::from(limits.messages_per_second) * BURST,
+                per_second: f64::from(limits.messages_per_second),
+            },
+            meetings: meetings
+                .iter()
+                .map(|meeting| (meeting.clone(), Meeting::default()))
+                .collect(),
+            sessions: HashMap::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// What is to be done by now.
+    pub(super) fn take(&mut self) -> Vec<Out> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Whether a meeting of that name exists.
+    pub(super) fn exists(&self, meeting: &str) -> bool {
+        self.meetings.contains_key(meeting)
+    }
+
+    /// Whether a connection is bound to anybody.
+    pub(super) fn knows(&self, sid: Sid) -> bool {
+        self.sessions.contains_key(&sid)
+    }
+
+    /// Whether this user could join now.
+    pub(super) fn admits(&self, meeting: &str, user: Option<&PeerId>) -> Result<(), Refusal> {
+        let Some(meeting) = self.meetings.get(meeting) else {
+            return Err(unknown_meeting());
+        };
+        if user.is_some_and(|user| meeting.blocked.contains(user)) {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "blocked",
+                "You are blocked from this meeting by its host",
+            ));
+        }
+        let present = user.is_some_and(|user| meeting.of(user).is_some());
+        if !present && meeting.members.len() >= self.members {
+            return Err(Refusal::new(
+                StatusCode::CONFLICT,
+                "full",
+                format!("Meeting is full: it takes {} members", self.members),
+            ));
+        }
+        Ok(())
+    }
+
+    /// A connection came, not yet into the meeting.
+    pub(super) fn enter(
+        &mut self,
+        sid: Sid,
+        visitor: Visitor,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.admits(&visitor.meeting, Some(&visitor.user))?;
+        let same: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| {
+                session.visitor.meeting == visitor.meeting && session.visitor.user == visitor.user
+            })
+            .map(|(sid, session)| (*sid, session.state))
+            .collect();
+        if !visitor.proven && !same.is_empty() {
+            return Err(Refusal::new(
+                StatusCode::CONFLICT,
+                "duplicate",
+                "somebody with this user id is here already; take another id, or join over REST to be given one",
+            ));
+        }
+        for (old, state) in same {
+            // One that is in the meeting stays until this one is, so that nothing sent to the user meanwhile is lost.
+            if state != State::Member {
+                self.close(old, REPLACED, REPLACED_WORDS);
+            }
+        }
+        let session = Session {
+            visitor,
+            state: State::Waiting {
+                until: now + PATIENCE,
+            },
+            bucket: Bucket::new(self.rate, now),
+        };
+        self.sessions.insert(sid, session);
+        Ok(())
+    }
+
+    /// An event from a connection; `payload` is its first argument, `Null` if there is none.
+    pub(super) fn handle(&mut self, sid: Sid, event: &str, payload: &Value, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&sid) else {
+            return;
+        };
+        if !session.bucket.take(self.rate, now) {
+            let message = format!(
+                "too many messages: {} a second are taken",
+                self.rate.per_second
+            );
+            self.close(sid, "rate", &message);
+            return;
+        }
+        let request = match payload::read(event, payload) {
+            Ok(Some(request)) => request,
+            Ok(None) => {
+                log::trace!("an event that means nothing here was ignored");
+                return;
+            }
+            Err(reason) => {
+                let user = session.visitor.user.as_str();
+                log::debug!(user = user, event = event; "malformed message dropped: {reason}");
+                return;
+            }
+        };
+        match (session.state, request) {
+            (State::Removed { .. }, _) => {}
+            (_, Request::Join { meeting, user }) => self.join(sid, &meeting, &user),
+            // Before the join nobody is there for it, as in the application.
+            (State::Waiting { .. }, _) => {}
+            (State::Member, Request::Leave) => self.leave(sid, now),
+            (State::Member, request) => self.act(sid, request, now),
+        }
+    }
+
+    /// A connection was lost.
+    pub(super) fn gone(&mut self, sid: Sid) {
+        self.depart(sid);
+        self.sessions.remove(&sid);
+    }
+
+    /// A connection that does not take what it is sent.
+    pub(super) fn stuck(&mut self, sid: Sid) {
+        self.close(sid, "slow", "you do not take what you are sent fast enough");
+    }
+
+    /// Time passes.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let due: Vec<_> = self
+            .sessions
+            .iter()
+            .filter_map(|(sid, session)| match session.state {
+                State::Waiting { until } if until <= now => Some((*sid, false)),
+                State::Removed { until } if until <= now => Some((*sid, true)),
+                _ => None,
+            })
+            .collect();
+        for (sid, removed) in due {
+            if removed {
+                self.close(sid, "removed", "you were removed from the meeting");
+            } else {
+                self.close(
+                    sid,
+                    "idle",
+                    "you did not join a meeting: send meeting:join after connecting",
+                );
+            }
+        }
+    }
+
+    /// A member leaves over REST; whether there was one.
+    pub(super) fn leave_user(&mut self, meeting: &str, user: &PeerId, now: Instant) -> bool {
+        let member = self
+            .meetings
+            .get(meeting)
+            .and_then(|meeting| meeting.of(user));
+        let Some(sid) = member.map(|member| member.sid) else {
+            return false;
+        };
+        self.leave(sid, now);
+        true
+    }
+
+    /// The rows of `GET .../participants`.
+    pub(super) fn rows(&self, meeting: &str) -> Vec<Value> {
+        let members = self
+            .meetings
+            .get(meeting)
+            .map_or(&[][..], |meeting| &meeting.members);
+        members
+            .iter()
+            .map(|member| {
+                json!({
+                    "id": row(&member.user),
+                    "user": {
+                        "id": member.user.as_str(), "name": member.name, "email": null, "avatar_url": null,
+                    },
+                    "role": member.role(),
+                    "is_online": true,
+                    "is_muted": member.muted,
+                    "is_video_off": member.video_off,
+                    "is_hand_raised": false,
+                    "is_kicked": false,
+                    "joined_at": member.joined_at,
+                    "left_at": null,
+                })
+            })
+            .collect()
+    }
+
+    fn meeting_of(&mut self, sid: Sid) -> Option<&mut Meeting> {
+        let session = self.sessions.get(&sid)?;
+        self.meetings.get_mut(&session.visitor.meeting)
+    }
+
+    fn emit(&mut self, to: Vec<Sid>, event: &'static str, payload: Value) {
+        if !to.is_empty() {
+            self.out.push(Out::Emit { to, event, payload });
+        }
+    }
+
+    /// Ends a connection: its last event, and if it was a member the others' farewell.
+    fn close(&mut self, sid: Sid, code: &'static str, message: &str) {
+        let Some(session) = self.sessions.get(&sid) else {
+            return;
+        };
+        let (user, meeting) = (session.visitor.user.as_str(), &*session.visitor.meeting);
+        log::warn!(user = user, meeting = meeting; "connection closed: {message}");
+        self.depart(sid);
+        self.sessions.remove(&sid);
+        self.out.push(Out::Close {
+            sid,
+            code,
+            message: message.to_owned(),
+        });
+    }
+
+    fn join(&mut self, sid: Sid, meeting: &str, user: &PeerId) {
+        let Some(session) = self.sessions.get(&sid) else {
+            return;
+        };
+        let visitor = session.visitor.clone();
+        if visitor.meeting != meeting || visitor.user != *user {
+            // The application's words for a join without a row.
+            let refusal =
+                json!({"message": "Not authorized to join this meeting", "code": "unauthorized"});
+            self.emit(vec![sid], "error", refusal);
+            return;
+        }
+        if session.state == State::Member {
+            self.joined(sid, &visitor);
+            return;
+        }
+        if let Err(refusal) = self.admits(meeting, Some(user)) {
+            self.close(sid, refusal.code, &refusal.message);
+            return;
+        }
+        let Some(room) = self.meetings.get_mut(meeting) else {
+            return;
+        };
+        let place = room.members.iter_mut().find(|member| member.user == *user);
+        let replaced = match place {
+            // The same person on a new connection: for the others nobody leaves, and what is sent goes on arriving.
+            Some(member) => {
+                let old = std::mem::replace(&mut member.sid, sid);
+                member.name.clone_from(&visitor.name);
+                member.host = visitor.host;
+                Some(old)
+            }
+            None => {
+                room.members.push(Member {
+                    sid,
+                    user: user.clone(),
+                    name: visitor.name.clone(),
+                    host: visitor.host,
+                    muted: false,
+                    video_off: false,
+                    sharing: false,
+                    joined_at: stamp(),
+                });
+                None
+            }
+        };
+        if let Some(session) = self.sessions.get_mut(&sid) {
+            session.state = State::Member;
+        }
+        match replaced {
+            Some(old) => self.close(old, REPLACED, REPLACED_WORDS),
+            None => log::info!(user = user.as_str(), meeting = meeting; "member joined"),
+        }
+        self.introduce(sid, &visitor);
+    }
+
+    /// What a new member and the others are told, in the application's order.
+    fn introduce(&mut self, sid: Sid, visitor: &Visitor) {
+        let Some(room) = self.meetings.get(&visitor.meeting) else {
+            return;
+        };
+        let role = if visitor.host { "host" } else { "participant" };
+        let arrival = json!({
+            "userId": visitor.user.as_str(), "userName": visitor.name, "avatarUrl": null, "role": role,
+            "timestamp": stamp(),
+        });
+        let participants: Vec<_> = room
+            .members
+            .iter()
+            .map(|member| {
+                json!({
+                    "userId": member.user.as_str(), "userName": member.name, "avatarUrl": null,
+                    "role": member.role(), "isMuted": member.muted, "isVideoOff": member.video_off,
+                    "isHandRaised": false,
+                })
+            })
+            .collect();
+        let sharers: Vec<_> = room
+            .members
+            .iter()
+            .filter(|member| member.sharing && member.sid != sid)
+            .map(|member| member.user.clone())
+            .collect();
+        let others = room.others(sid);
+        self.emit(others, "meeting:user-joined", arrival);
+        let participants = json!({"participants": participants});
+        self.emit(vec![sid], "meeting:participants", participants);
+        self.joined(sid, visitor);
+        // Nothing else says so to somebody who comes late: `meeting:participants` has no field for it, and the
+        // application forgets who shares.
+        for user in sharers {
+            let sharing = sharing(&user, true);
+            self.emit(vec![sid], "media:user-screen-share", sharing);
+        }
+    }
+
+    fn joined(&mut self, sid: Sid, visitor: &Visitor) {
+        let joined = json!({
+            "meetingId": visitor.meeting, "userId": visitor.user.as_str(), "userName": visitor.name,
+            "timestamp": stamp(),
+        });
+        self.emit(vec![sid], "meeting:joined", joined);
+    }
+
+    /// By request: the connection stays. The leaver hears of it, as in the application.
+    fn leave(&mut self, sid: Sid, now: Instant) {
+        let room = self.meeting_of(sid);
+        let to = room.map(|room| room.all()).unwrap_or_default();
+        self.part(sid, to);
+        if let Some(session) = self.sessions.get_mut(&sid) {
+            session.state = State::Waiting {
+                until: now + PATIENCE,
+            };
+        }
+    }
+
+    /// With the connection.
+    fn depart(&mut self, sid: Sid) {
+        let room = self.meeting_of(sid);
+        let to = room.map(|room| room.others(sid)).unwrap_or_default();
+        self.part(sid, to);
+    }
+
+    /// Takes a member out and says so, if this connection is one: one that was replaced is not any more.
+    fn part(&mut self, sid: Sid, to: Vec<Sid>) {
+        let Some(room) = self.meeting_of(sid) else {
+            return;
+        };
+        let Some(place) = room.members.iter().position(|member| member.sid == sid) else {
+            return;
+        };
+        let member = room.members.remove(place);
+        let left = json!({
+            "userId": member.user.as_str(), "userName": member.name, "timestamp": stamp(),
+        });
+        log::info!(user = member.user.as_str(); "member left");
+        self.emit(to, "meeting:user-left", left);
+    }
+}
+
+const REPLACED: &str = "replaced";
+const REPLACED_WORDS: &str = "a newer connection with your token took your place";
+
+/// The refusal of a meeting nobody configured.
+pub(super) fn unknown_meeting() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "unknown-meeting",
+        "Meeting not found: there is none of that id in [hub] meetings",
+    )
+}
+
+/// The id of a member's row.
+pub(super) fn row(user: &PeerId) -> String {
+    format!("row-{user}")
+}
+
+fn sharing(user: &PeerId, sharing: bool) -> Value {
+    json!({"userId": user.as_str(), "isSharing": sharing, "timestamp": stamp()})
+}
+
+#[cfg(test)]
+mod tests;
