@@ -480,7 +480,7 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
         ),
         (
             "[[ice_servers]]\nurls = [\"turn:a\"]\nsecret_file = \"s\"\nsecret_lifetime_ms = 1000",
-            ", line 4, ice_servers[0].secret_lifetime_ms: must be from 60000 to 604800000, not 1000",
+            ", line 4, ice_servers[0].secret_lifetime_ms: 1000 is out of range; give 60000 to 604800000",
         ),
         (
             "[ice]\nproxy = \"https://proxy.example.org\"",
