@@ -1,6 +1,6 @@
-//! FLOOR 1: the machine's monotonic clock, read in one place.
+//! FLOOR 1: the machine's clocks, read in one place.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::room::Timestamp;
 
@@ -16,4 +16,12 @@ pub fn monotonic() -> Timestamp {
         libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time);
     }
     Timestamp::from_duration(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
+/// Now, as the world counts it: since 1970 (nothing if the clock is set before that). For what another machine compares
+/// with its own clock; never for spans.
+pub fn since_1970() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }

@@ -214,12 +214,5 @@ fn supported(effective: &Effective) -> Result<(), ConfigError> {
             "only \"sim:virtual\" and \"none\" are supported in this version yet".to_owned(),
         );
     }
-    let mut servers = settings.ice_servers.iter();
-    if let Some(index) = servers.position(|server| server.secret_file.is_some()) {
-        return refuse(
-            &format!("ice_servers[{index}].secret_file"),
-            "credentials made from a shared secret are not supported in this version yet; use username and credential_file".to_owned(),
-        );
-    }
     Ok(())
 }

@@ -76,7 +76,13 @@ impl Shells {
 
     /// New settings, of which nothing needs a device or a connection to be made anew.
     pub(super) fn reconfigure(&mut self, settings: Settings) {
-        let servers = |settings: &Settings| (settings.ice_servers.clone(), settings.relay_only);
+        let servers = |settings: &Settings| {
+            (
+                settings.ice_servers.clone(),
+                settings.ice_proxy.clone(),
+                settings.relay_only,
+            )
+        };
         if servers(&self.settings) != servers(&settings) {
             self.peers.set_settings(rtc_settings(&settings));
         }

@@ -4,14 +4,17 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use tokio::sync::oneshot;
 
+use crate::clock::since_1970;
 use crate::config::{HubAccess, HubTls, Settings};
 use crate::host::{self, Signal, Signals, StatePlaces};
-use crate::hub::{Hub, HubKey, HubOptions, IceServerLine, Invitations, Tls};
+use crate::hub::{Hub, HubKey, HubOptions, IceServerLine, IceServerLines, Invitations, Tls};
 use crate::room::PeerId;
+use crate::rtc::IceServerAccess;
 
 use super::run::{ice_servers, read_credential, runtime, state_id};
 
@@ -130,15 +133,31 @@ pub(super) fn hub_options(
         settings: settings.hub.clone(),
         tls,
         key,
-        ice_servers: ice_servers(settings)
-            .into_iter()
-            .map(|server| IceServerLine {
-                urls: server.urls,
-                username: server.username,
-                credential: server.credential,
-            })
-            .collect(),
+        ice_servers: ice_server_lines(ice_servers(settings)),
     })
+}
+
+/// The servers as members are told of them, with credentials of that moment.
+fn ice_server_lines(servers: Vec<IceServerAccess>) -> IceServerLines {
+    IceServerLines(Arc::new(move || {
+        let now = since_1970();
+        let line = |server: &IceServerAccess| match server.credentials.login(now) {
+            Ok(login) => {
+                let (username, credential) =
+                    login.map(|login| (login.username, login.password)).unzip();
+                Some(IceServerLine {
+                    urls: server.urls.clone(),
+                    username,
+                    credential,
+                })
+            }
+            Err(error) => {
+                log::error!("{error}; who joins is not told of this server");
+                None
+            }
+        };
+        servers.iter().filter_map(line).collect()
+    }))
 }
 
 #[allow(clippy::print_stdout)] // a command's answer

@@ -41,9 +41,11 @@ enum When {
 fn when(change: &Change, running: &Settings) -> When {
     match change {
         // Read anew each time they are needed.
-        Change::Name(_) | Change::IceServers(_) | Change::RelayOnly(_) | Change::Recovery(_) => {
-            When::Now
-        }
+        Change::Name(_)
+        | Change::IceServers(_)
+        | Change::IceProxy(_)
+        | Change::RelayOnly(_)
+        | Change::Recovery(_) => When::Now,
         Change::Signaling(signaling) => {
             let wanted = Settings {
                 signaling: signaling.clone(),

@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinError;
 
 use crate::clock::monotonic;
-use crate::config::{CredentialRef, Settings};
+use crate::config::{CredentialRef, IceServer, Settings};
 use crate::control::{
     self, Backend, ControlSocket, Page, PageOptions, PictureError, PictureSource,
 };
@@ -24,7 +24,7 @@ use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
 use crate::media::microphone::AudioOut;
 use crate::room::{Event, Redacted, Room};
-use crate::rtc::{IceServerAccess, Peers, RtcSettings};
+use crate::rtc::{IceCredentials, IceServerAccess, Peers, RtcSettings, SecretSource};
 use crate::socketio::{self, Access};
 
 use super::configuration::{ConfigSource, Configuration};
@@ -399,33 +399,45 @@ pub(super) fn read_credential(
     host::read_credential(key, credential, directory.as_deref())
 }
 
+/// A secret that is read when it is needed, so that a changed file holds from there on.
+fn secret_source(key: &'static str, file: &CredentialRef) -> SecretSource {
+    let file = file.clone();
+    Arc::new(move || read_credential(key, &file).map_err(|error| error.to_string()))
+}
+
 pub(super) fn rtc_settings(settings: &Settings) -> RtcSettings {
     RtcSettings {
         ice_servers: ice_servers(settings),
+        proxy: settings.ice_proxy.clone(),
         relay_only: settings.relay_only,
     }
 }
 
-/// The configured servers with their secrets.
+/// The configured servers, with where their secrets are read.
 pub(super) fn ice_servers(settings: &Settings) -> Vec<IceServerAccess> {
-    let mut ice_servers = Vec::new();
-    for server in &settings.ice_servers {
-        let credential = server
-            .credential_file
-            .as_ref()
-            .map(|file| read_credential("[[ice_servers]] credential_file", file))
-            .transpose();
-        match credential {
-            Ok(credential) => ice_servers.push(IceServerAccess {
-                urls: server.urls.clone(),
-                username: server.username.clone(),
-                credential,
-            }),
-            // A box that meets people on direct paths is better than one that does not start.
-            Err(error) => log::error!("{error}; going on without this server"),
-        }
+    settings.ice_servers.iter().map(ice_server).collect()
+}
+
+fn ice_server(server: &IceServer) -> IceServerAccess {
+    let username = server.username.clone();
+    let credentials = match (&server.credential_file, &server.secret_file) {
+        (Some(file), _) => IceCredentials::Password {
+            username: username.unwrap_or_default(),
+            password: secret_source("[[ice_servers]] credential_file", file),
+        },
+        (None, Some(file)) => IceCredentials::Shared {
+            name: username.unwrap_or_else(|| "huddled".to_owned()),
+            secret: secret_source("[[ice_servers]] secret_file", file),
+            lifetime: server.secret_lifetime,
+        },
+        (None, None) => IceCredentials::None,
+    };
+    let ca = server.ca_file.as_ref();
+    IceServerAccess {
+        urls: server.urls.clone(),
+        credentials,
+        ca: ca.map(|file| secret_source("[[ice_servers]] ca_file", file)),
     }
-    ice_servers
 }
 
 fn picture_source(inbound: Inbound) -> PictureSource {

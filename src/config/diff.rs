@@ -61,6 +61,7 @@ changes! {
     Signaling(Option<SignalingSettings>): signaling, "signaling";
     IceServers(Vec<IceServer>): ice_servers, "ice_servers";
     RelayOnly(bool): relay_only, "ice.relay_only";
+    IceProxy(Option<String>): ice_proxy, "ice.proxy";
     Camera(VideoSettings): camera, "camera";
     Screen(VideoSettings): screen, "screen";
     Microphone(MicrophoneSettings): microphone, "microphone";

@@ -139,6 +139,11 @@ static ICE_URL: Form = Form {
     pattern: r"^(stuns?:[^/?@\s]+|turns?:[^/?@\s]+(\?transport=(udp|tcp))?)$",
     check: |text| values::ice_url(text).map(drop),
 };
+static PROXY: Form = Form {
+    says: "`http://HOST:PORT`",
+    pattern: r"^http://[^/?#@\s]+/?$",
+    check: |text| values::proxy(text).map(drop),
+};
 static VIDEO_DEVICE: Form = Form {
     says: "`none`, a V4L2 node or its stable name; simulated: `sim:testcard`, `sim:slides`, `sim:file:PATH`",
     pattern: r"^(sim:(testcard|slides|file:.+)|(?!sim:)\S+)$",
@@ -344,6 +349,18 @@ pub(super) static ROOT: &[Key] = &[
                 "The secret shared with the TURN server, from which short-lived passwords are made; instead of \
                  `credential_file`.",
             ),
+            key(
+                "secret_lifetime_ms",
+                whole(60_000, 604_800_000),
+                "86_400_000",
+                "How long a password made of the shared secret is good for.",
+            ),
+            key(
+                "ca_file",
+                Kind::Text(&CREDENTIAL),
+                "\"turn-ca.pem\"",
+                "PEM certificates to trust for `turns:` besides those of the system.",
+            ),
         ]),
         about: "STUN and TURN servers, each with a table of its own. There are none by default: a box calls nobody it \
                 was not told to.",
@@ -351,12 +368,20 @@ pub(super) static ROOT: &[Key] = &[
     },
     table(
         "ice",
-        &[key(
-            "relay_only",
-            Kind::Boolean,
-            "false",
-            "Send media through TURN servers only.",
-        )],
+        &[
+            key(
+                "relay_only",
+                Kind::Boolean,
+                "false",
+                "Send media through TURN servers only.",
+            ),
+            key(
+                "proxy",
+                Kind::Text(&PROXY),
+                "\"http://proxy.example.org:3128\"",
+                "An HTTP proxy for TURN over TCP and TLS.",
+            ),
+        ],
         "Which paths media may take.",
     ),
     table("camera", VIDEO_SOURCE, "Where the picture comes from."),

@@ -145,7 +145,7 @@ pub fn reference() -> String {
          accepted copy, which is kept in the state directory, and the journal, `systemctl status` and `huddlectl \
          status` say so. Exit code 78 means that nothing valid exists, or that `--config` named the refused file.\n\n\
          SIGHUP (`systemctl reload huddled`) and `huddlectl reload` read everything again and touch only what differs. \
-         At once: `box.name` (on the test card at the next start), `recovery`, `ice_servers` and `ice.relay_only` (for \
+         At once: `box.name` (on the test card at the next start), `recovery`, `ice_servers`, `ice.proxy` and `ice.relay_only` (for \
          connections made from then on), and `signaling` if server, meeting and user stay the same. As soon as nobody \
          else is in the meeting: another server, meeting or user. Everything else: at the next start.\n",
     );

@@ -18,7 +18,8 @@ pub(super) fn settings(root: &Section<'_>) -> Result<Settings, ConfigError> {
     let default = Settings::default();
     let own = root.section("box");
     let display = root.section("display");
-    let (ice_servers, relay_only) = ice(root)?;
+    let ice_servers = ice_servers(root)?;
+    let (relay_only, ice_proxy) = ice(root, &ice_servers)?;
     Ok(Settings {
         name: own.text("name", plain)?.unwrap_or(default.name),
         id: own.text("id", id)?,
@@ -29,6 +30,7 @@ pub(super) fn settings(root: &Section<'_>) -> Result<Settings, ConfigError> {
         signaling: signaling(root)?,
         ice_servers,
         relay_only,
+        ice_proxy,
         camera: video_device(root, "camera", default.camera)?,
         screen: video_device(root, "screen", default.screen)?,
         microphone: microphone(root, default.microphone)?,
@@ -126,9 +128,8 @@ fn signaling(root: &Section<'_>) -> Result<Option<SignalingSettings>, ConfigErro
     }))
 }
 
-fn ice(root: &Section<'_>) -> Result<(Vec<IceServer>, bool), ConfigError> {
-    let servers = root
-        .sections("ice_servers")
+fn ice_servers(root: &Section<'_>) -> Result<Vec<IceServer>, ConfigError> {
+    root.sections("ice_servers")
         .into_iter()
         .map(|section| {
             let server = IceServer {
@@ -136,6 +137,8 @@ fn ice(root: &Section<'_>) -> Result<(Vec<IceServer>, bool), ConfigError> {
                 username: section.text("username", plain)?,
                 credential_file: section.text("credential_file", values::credential)?,
                 secret_file: section.text("secret_file", values::credential)?,
+                secret_lifetime: millis(&section, "secret_lifetime_ms", IceServer::SECRET_LIFETIME),
+                ca_file: section.text("ca_file", values::credential)?,
             };
             if server.urls.is_empty() {
                 return Err(section.error(
@@ -161,8 +164,11 @@ fn ice(root: &Section<'_>) -> Result<(Vec<IceServer>, bool), ConfigError> {
             }
             Ok(server)
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect()
+}
 
+/// `relay_only` and `proxy`.
+fn ice(root: &Section<'_>, servers: &[IceServer]) -> Result<(bool, Option<String>), ConfigError> {
     let section = root.section("ice");
     let relay_only = section.boolean("relay_only").unwrap_or(false);
     if relay_only && !servers.iter().any(IceServer::has_turn) {
@@ -171,7 +177,10 @@ fn ice(root: &Section<'_>) -> Result<(Vec<IceServer>, bool), ConfigError> {
             "needs a TURN server; add one under [[ice_servers]]",
         ));
     }
-    Ok((servers, relay_only))
+    Ok((
+        relay_only,
+        section.text("proxy", |text, _| values::proxy(text))?,
+    ))
 }
 
 /// Of a simulated device's clock, parts per million.

@@ -23,6 +23,8 @@ pub struct Settings {
     pub ice_servers: Vec<IceServer>,
     /// `[ice] relay_only`.
     pub relay_only: bool,
+    /// `[ice] proxy`: `http://HOST:PORT`, by which TURN over TCP and TLS goes.
+    pub ice_proxy: Option<String>,
     /// `[camera] device`.
     pub camera: VideoSettings,
     /// `[screen] device`.
@@ -64,6 +66,7 @@ impl Default for Settings {
             signaling: None,
             ice_servers: Vec::new(),
             relay_only: false,
+            ice_proxy: None,
             camera: no_video.clone(),
             screen: no_video,
             microphone: MicrophoneSettings {
@@ -228,9 +231,16 @@ pub struct IceServer {
     pub credential_file: Option<CredentialRef>,
     /// `secret_file`: shared secret of the TURN REST scheme.
     pub secret_file: Option<CredentialRef>,
+    /// `secret_lifetime_ms`: how long a password made of the shared secret is good for.
+    pub secret_lifetime: Duration,
+    /// `ca_file`: PEM certificates to trust besides the system's, for `turns:`.
+    pub ca_file: Option<CredentialRef>,
 }
 
 impl IceServer {
+    /// [`Self::secret_lifetime`] where nothing is said: a day, as coturn's documentation proposes.
+    pub const SECRET_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
     /// Some URL is a relay's (RFC 7065).
     pub fn has_turn(&self) -> bool {
         self.urls.iter().any(|url| url.starts_with("turn"))

@@ -61,9 +61,14 @@ impl Settings {
             page.option("username", server.username.as_deref());
             page.option("credential_file", of_file(&server.credential_file));
             page.option("secret_file", of_file(&server.secret_file));
+            if server.secret_file.is_some() {
+                page.key("secret_lifetime_ms", millis(server.secret_lifetime));
+            }
+            page.option("ca_file", of_file(&server.ca_file));
         }
         page.section("[ice]");
         page.key("relay_only", self.relay_only);
+        page.option("proxy", self.ice_proxy.as_deref());
 
         for (section, video) in [("[camera]", &self.camera), ("[screen]", &self.screen)] {
             page.section(section);

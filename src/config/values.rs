@@ -116,21 +116,34 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
 /// A STUN or TURN server (RFC 7064 section 3.1, RFC 7065 section 3.1).
 pub(super) fn ice_url(text: &str) -> Result<String, String> {
     let (scheme, rest) = text.split_once(':').unwrap_or_default();
-    let good = match scheme {
-        "stun" | "stuns" => is_authority(rest),
-        "turn" | "turns" => match rest.split_once('?') {
-            None => is_authority(rest),
-            Some((authority, query)) => {
-                is_authority(authority) && matches!(query, "transport=udp" | "transport=tcp")
-            }
-        },
-        _ => false,
+    let (authority, transport) = match rest.split_once("?transport=") {
+        Some((authority, transport)) => (authority, Some(transport)),
+        None => (rest, None),
     };
-    match good {
-        true => Ok(text.to_owned()),
-        false => Err(
+    let wrong = match (scheme, transport) {
+        _ if !is_authority(authority) => {
             "is not a STUN or TURN server; write stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT?transport=tcp"
-                .to_owned(),
+        }
+        ("stun", None) | ("turn", None | Some("udp" | "tcp")) | ("turns", None | Some("tcp")) => {
+            return Ok(text.to_owned());
+        }
+        ("stuns", _) => "is STUN with TLS, which is not supported; write stun:HOST:PORT",
+        ("turns", Some("udp")) => {
+            "is TURN over DTLS, which is not supported; write turns:HOST:PORT?transport=tcp or turn:HOST:PORT"
+        }
+        _ => {
+            "is not a STUN or TURN server; write stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT?transport=tcp"
+        }
+    };
+    Err(wrong.to_owned())
+}
+
+/// An HTTP proxy. One with a user and a password is not supported, and neither belongs here.
+pub(super) fn proxy(text: &str) -> Result<String, String> {
+    match origin(text) {
+        Ok(origin) if origin.starts_with("http://") => Ok(origin),
+        _ => Err(
+            "is not an HTTP proxy; write http://HOST:PORT, without user and password".to_owned(),
         ),
     }
 }
@@ -349,7 +362,8 @@ mod tests {
         for good in [
             "stun:stun.example.org",
             "stun:stun.example.org:19302",
-            "stuns:[::1]:5349",
+            "turn:[::1]:5349?transport=tcp",
+            "turns:turn.example.org",
             "turn:10.0.0.1:3478?transport=udp",
             "turns:turn.example.org:443?transport=tcp",
         ] {
@@ -361,9 +375,30 @@ mod tests {
             "stun:",
             "stun:a?transport=udp",
             "turn:a?transport=sctp",
+            "turn:a?transport=udp?transport=udp",
+            "turn:a?b",
+            "turns:a?transport=udp",
+            "stuns:a",
             "http:a",
         ] {
             assert!(ice_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_plain_http_and_has_no_password() {
+        assert_eq!(
+            proxy("http://proxy.example.org:3128/"),
+            Ok("http://proxy.example.org:3128".to_owned())
+        );
+        for bad in [
+            "proxy.example.org:3128",
+            "https://proxy.example.org",
+            "http://box:hunter2@proxy.example.org",
+            "socks5://proxy",
+        ] {
+            let complaint = proxy(bad).unwrap_err();
+            assert!(!complaint.contains("hunter2"), "{complaint}");
         }
     }
 

@@ -13,11 +13,10 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::bucket::Attempts;
 use super::line::{Backlog, Lines};
-use super::lock;
 use super::rooms::{Out, Rooms, Visitor};
 use super::token::{Claims, HubKey};
+use super::{IceServerLines, lock};
 use crate::config::{HubAccess, HubSettings};
-use crate::room::Redacted;
 use crate::web::Refusal;
 
 /// What one session may hold unsent: some four hundred session descriptions. A board has little memory, and who takes
@@ -48,7 +47,7 @@ struct Hall {
 /// The shared state of a hub.
 pub(super) struct Desk {
     pub(super) key: HubKey,
-    pub(super) ice_servers: Redacted<Value>,
+    pub(super) ice_servers: IceServerLines,
     pub(super) settings: HubSettings,
     pub(super) lines: Arc<Lines>,
     /// One permit for each Socket.IO session.
@@ -64,7 +63,7 @@ impl Desk {
     pub(super) fn new(
         settings: HubSettings,
         key: HubKey,
-        ice_servers: Redacted<Value>,
+        ice_servers: IceServerLines,
     ) -> (Self, mpsc::UnboundedReceiver<(Sid, Instant)>) {
         let (ended, endings) = mpsc::unbounded_channel();
         let desk = Self {

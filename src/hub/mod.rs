@@ -87,6 +87,25 @@ pub struct IceServerLine {
     pub credential: Option<Redacted<String>>,
 }
 
+/// Makes the list of servers anew for each member, because passwords may be short-lived. It may block for a file.
+#[derive(Clone)]
+pub struct IceServerLines(pub Arc<dyn Fn() -> Vec<IceServerLine> + Send + Sync>);
+
+impl fmt::Debug for IceServerLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IceServerLines")
+    }
+}
+
+impl IceServerLines {
+    /// As JSON for one member.
+    pub(crate) async fn written(&self) -> Value {
+        let read = Arc::clone(&self.0);
+        let lines = tokio::task::spawn_blocking(move || read()).await;
+        lines.unwrap_or_default().iter().map(written).collect()
+    }
+}
+
 /// What a hub is made of.
 #[derive(Clone, Debug)]
 pub struct HubOptions {
@@ -97,7 +116,7 @@ pub struct HubOptions {
     /// Signs the tokens.
     pub key: HubKey,
     /// Told to whoever joins.
-    pub ice_servers: Vec<IceServerLine>,
+    pub ice_servers: IceServerLines,
 }
 
 /// Why a hub does not start: what was attempted, and what to do.
@@ -248,7 +267,6 @@ impl Hub {
             None => identity.is_some(),
         };
         let invitations = Invitations::at(&settings, key.clone(), address);
-        let ice_servers = Redacted(ice_servers.iter().map(written).collect());
         let (desk, ended) = Desk::new(settings, key, ice_servers);
         log::info!("the hub listens on {address} as {}", invitations.origin());
         Ok(Self {

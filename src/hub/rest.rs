@@ -145,7 +145,7 @@ async fn join(
         "token": token,
         "role": if caller.host { "host" } else { "participant" },
         "is_online": true,
-        "iceServers": desk.ice_servers.0,
+        "iceServers": desk.ice_servers.written().await,
     });
     Ok(answered(StatusCode::CREATED, answer))
 }

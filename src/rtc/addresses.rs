@@ -3,11 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use rtc::peer_connection::transport::RTCIceServer;
-
-use super::IceServerAccess;
-
 /// How long a server's name may take to resolve. The crate would resolve it on the task that also
 /// keeps ICE consent alive, where a dead name server stalls everything.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(1);
@@ -66,38 +61,22 @@ fn is_usable(address: &IpAddr) -> bool {
     }
 }
 
-/// The configured servers with their names resolved; one that does not resolve is left out with a warning.
-pub(super) async fn resolve_servers(servers: &[IceServerAccess]) -> Vec<RTCIceServer> {
-    join_all(servers.iter().map(|server| async move {
-        let urls = join_all(server.urls.iter().map(|url| resolve_url(url))).await;
-        RTCIceServer {
-            urls: urls.into_iter().flatten().collect(),
-            username: server.username.clone().unwrap_or_default(),
-            credential: server
-                .credential
-                .as_ref()
-                .map(|credential| credential.0.clone())
-                .unwrap_or_default(),
-        }
-    }))
-    .await
-    .into_iter()
-    .filter(|server| !server.urls.is_empty())
-    .collect()
+/// Whether a session has a socket of IPv4 now.
+pub(super) fn has_ipv4() -> bool {
+    BindAddresses
+        .to_socket_addrs()
+        .is_ok_and(|mut addresses| addresses.any(|address| address.is_ipv4()))
 }
 
-/// One URL per address family of its host; the URL itself if it names an address already.
-async fn resolve_url(url: &str) -> Vec<String> {
-    let Some(parts) = UrlParts::parse(url) else {
-        log::warn!("{url} is not a stun: or turn: URL over UDP; it is not used");
-        return Vec::new();
-    };
-    if parts.host.parse::<IpAddr>().is_ok() {
-        return vec![parts.with_host(parts.host)];
+/// Where a server is that the crate asks itself: one address per family of its host. A name that does not resolve
+/// gives none, with a warning.
+pub(super) async fn resolve(url: &ServerUrl) -> Vec<SocketAddr> {
+    if let Ok(address) = url.host.parse::<IpAddr>() {
+        return vec![SocketAddr::new(address, url.port)];
     }
-    let lookup = tokio::net::lookup_host((parts.host, parts.port));
-    let addresses: Vec<IpAddr> = match tokio::time::timeout(LOOKUP_LIMIT, lookup).await {
-        Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
+    let lookup = tokio::net::lookup_host((url.host.as_str(), url.port));
+    let addresses: Vec<SocketAddr> = match tokio::time::timeout(LOOKUP_LIMIT, lookup).await {
+        Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => {
             log::warn!("{url} could not be resolved ({error}); this connection goes without it");
             return Vec::new();
@@ -113,61 +92,97 @@ async fn resolve_url(url: &str) -> Vec<String> {
     [first(true), first(false)]
         .into_iter()
         .flatten()
-        .map(|address| parts.with_host(&address.to_string()))
+        .copied()
         .collect()
 }
 
-/// A `stun:` or `turn:` URL over UDP, taken apart (RFC 7064 section 3.1, RFC 7065 section 3.1).
-#[derive(Debug, PartialEq, Eq)]
-struct UrlParts<'a> {
-    scheme: &'a str,
-    host: &'a str,
-    port: u16,
+/// A `stun:`, `turn:` or `turns:` URL taken apart (RFC 7064 section 3.1, RFC 7065 section 3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerUrl {
+    /// It relays.
+    pub(super) turn: bool,
+    /// Over TCP.
+    pub(super) tcp: bool,
+    /// With TLS.
+    pub(super) secure: bool,
+    /// Name or address, without brackets.
+    pub(super) host: String,
+    /// Port.
+    pub(super) port: u16,
 }
 
-impl<'a> UrlParts<'a> {
-    fn parse(url: &'a str) -> Option<Self> {
+impl ServerUrl {
+    /// `None` for anything else, and for what nobody here speaks: STUN over TLS, TURN over DTLS.
+    pub(super) fn parse(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once(':')?;
-        if scheme != "stun" && scheme != "turn" {
-            return None;
-        }
-        let (authority, query) = match rest.split_once('?') {
-            Some((authority, query)) => (authority, Some(query)),
+        let (address, transport) = match rest.split_once("?transport=") {
+            Some((address, transport)) => (address, Some(transport)),
             None => (rest, None),
         };
-        if query.is_some_and(|query| query != "transport=udp") {
-            return None;
-        }
-        let (host, port) = if let Some(bracketed) = authority.strip_prefix('[') {
-            let (host, after) = bracketed.split_once(']')?;
-            (host, after.strip_prefix(':'))
-        } else {
-            match authority.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (authority, None),
-            }
+        let (turn, tcp, secure) = match (scheme, transport) {
+            ("stun", None | Some("udp")) => (false, false, false),
+            ("turn", None | Some("udp")) => (true, false, false),
+            ("turn", Some("tcp")) => (true, true, false),
+            ("turns", None | Some("tcp")) => (true, true, true),
+            _ => return None,
         };
-        let port = match port {
-            Some(port) => port.parse().ok()?,
-            None => 3478,
-        };
-        (!host.is_empty()).then_some(Self { scheme, host, port })
+        let (host, port) = authority(address)?;
+        Some(Self {
+            turn,
+            tcp,
+            secure,
+            host: host.to_owned(),
+            port: port.unwrap_or(if secure { 5349 } else { 3478 }),
+        })
     }
 
-    fn with_host(&self, host: &str) -> String {
-        let (scheme, port) = (self.scheme, self.port);
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
+    /// This URL with an address in place of the host's name.
+    pub(super) fn at(&self, address: SocketAddr) -> String {
+        let url = Self {
+            host: address.ip().to_string(),
+            ..self.clone()
         };
-        let transport = if scheme == "turn" {
-            "?transport=udp"
-        } else {
-            ""
-        };
-        format!("{scheme}:{host}:{port}{transport}")
+        url.to_string()
     }
+}
+
+impl std::fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = match (self.turn, self.secure) {
+            (false, _) => "stun",
+            (true, false) => "turn",
+            (true, true) => "turns",
+        };
+        let (host, port) = (&self.host, self.port);
+        match host.contains(':') {
+            true => write!(f, "{scheme}:[{host}]:{port}")?,
+            false => write!(f, "{scheme}:{host}:{port}")?,
+        }
+        match (self.turn, self.tcp) {
+            (false, _) => Ok(()),
+            (true, false) => f.write_str("?transport=udp"),
+            (true, true) => f.write_str("?transport=tcp"),
+        }
+    }
+}
+
+/// `HOST`, `HOST:PORT`, `[IPv6]` or `[IPv6]:PORT`; the host without its brackets.
+pub(super) fn authority(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = if let Some(bracketed) = text.strip_prefix('[') {
+        let (host, after) = bracketed.split_once(']')?;
+        match after.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if after.is_empty() => (host, None),
+            None => return None,
+        }
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    let port = port.map(str::parse).transpose().ok()?;
+    (!host.is_empty()).then_some((host, port))
 }
 
 #[cfg(test)]
@@ -199,27 +214,37 @@ mod tests {
 
     #[test]
     fn server_urls_are_taken_apart_as_their_rfcs_say() {
-        let parse = |url| UrlParts::parse(url).map(|parts| (parts.scheme, parts.host, parts.port));
-        assert_eq!(
-            parse("stun:example.org"),
-            Some(("stun", "example.org", 3478))
-        );
-        assert_eq!(
-            parse("turn:example.org:5349?transport=udp"),
-            Some(("turn", "example.org", 5349))
-        );
-        assert_eq!(
-            parse("stun:[2001:db8::2]:19302"),
-            Some(("stun", "2001:db8::2", 19302))
-        );
+        let parse = |url| ServerUrl::parse(url).map(|url| url.to_string());
+        for (url, whole) in [
+            ("stun:example.org", "stun:example.org:3478"),
+            ("turn:example.org", "turn:example.org:3478?transport=udp"),
+            (
+                "turn:example.org:5349?transport=udp",
+                "turn:example.org:5349?transport=udp",
+            ),
+            (
+                "turn:example.org?transport=tcp",
+                "turn:example.org:3478?transport=tcp",
+            ),
+            ("turns:example.org", "turns:example.org:5349?transport=tcp"),
+            (
+                "turns:[::1]:443?transport=tcp",
+                "turns:[::1]:443?transport=tcp",
+            ),
+            ("stun:[2001:db8::2]:19302", "stun:[2001:db8::2]:19302"),
+        ] {
+            assert_eq!(parse(url).as_deref(), Some(whole));
+        }
         for unusable in [
-            "turns:example.org",
-            "turn:example.org?transport=tcp",
+            "turns:example.org?transport=udp",
+            "turn:example.org?transport=sctp",
+            "stuns:example.org",
             "stun:",
             "stun:host:port",
             "http://example.org",
             "",
             "turn:[::1",
+            "turn:[::1]x",
         ] {
             assert_eq!(parse(unusable), None, "{unusable}");
         }
@@ -227,17 +252,25 @@ mod tests {
 
     #[tokio::test]
     async fn addresses_pass_through_and_names_that_do_not_resolve_are_left_out() {
+        let resolved = |text| async move {
+            let url = ServerUrl::parse(text).unwrap();
+            let addresses = resolve(&url).await;
+            addresses
+                .into_iter()
+                .map(|address| url.at(address))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
-            resolve_url("turn:192.0.2.1:3478").await,
+            resolved("turn:192.0.2.1:3478").await,
             ["turn:192.0.2.1:3478?transport=udp"]
         );
         assert_eq!(
-            resolve_url("stun:[2001:db8::2]").await,
+            resolved("stun:[2001:db8::2]").await,
             ["stun:[2001:db8::2]:3478"]
         );
-        assert!(resolve_url("stun:does-not-exist.invalid").await.is_empty());
+        assert!(resolved("stun:does-not-exist.invalid").await.is_empty());
         assert_eq!(
-            resolve_url("stun:localhost:1234")
+            resolved("stun:localhost:1234")
                 .await
                 .first()
                 .map(String::as_str),

@@ -21,15 +21,15 @@ use tokio::sync::Notify;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{
-    MediaEngine, PeerConnection, PeerConnectionBuilder, RTCConfigurationBuilder,
+    MediaEngine, PeerConnection, PeerConnectionBuilder, RTCConfiguration, RTCConfigurationBuilder,
     RTCIceTransportPolicy, Registry, SettingEngineBuilder, register_default_interceptors,
 };
 use webrtc::rtp_transceiver::RtpSender;
 
-use super::RtcSettings;
-use super::addresses::{BindAddresses, resolve_servers};
+use super::addresses::BindAddresses;
 use super::error::Error;
 use super::handler::{Handler, KeyframeWatch, Observations};
+use super::servers::Servers;
 
 /// No packet for so long: `disconnected`.
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(3);
@@ -42,6 +42,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// the path is down would never end.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const CHECKS: u16 = 1000;
+/// An allocation is prolonged at least this often. The crate does not repeat a request that the server refused for a
+/// stale nonce (438), and by default asks once in half of the allocation's life: one such refusal would end a call.
+const ALLOCATION_REFRESH: Duration = Duration::from_secs(60);
 
 /// What an operation on the connection may take before the order fails. All of it is local work.
 pub(super) const OPERATION_LIMIT: Duration = Duration::from_secs(3);
@@ -95,7 +98,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Builds the connection: sockets are bound, nothing is gathered or sent yet.
     pub(super) async fn open(
-        settings: &RtcSettings,
+        servers: &Arc<Servers>,
         keyframe_wanted: Arc<Notify>,
     ) -> Result<(Self, Observations), Error> {
         let mut media = MediaEngine::default();
@@ -116,21 +119,13 @@ impl Connection {
             .with_answering_dtls_role(RTCDtlsRole::Server)
             // Its multicast join fails where there is no default route, at boot or with the cable out.
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-            .build();
-
-        let configuration = RTCConfigurationBuilder::new()
-            .with_ice_servers(resolve_servers(&settings.ice_servers).await)
-            .with_ice_transport_policy(if settings.relay_only {
-                RTCIceTransportPolicy::Relay
-            } else {
-                RTCIceTransportPolicy::All
-            })
+            .with_turn_allocation_refresh_interval_cap(ALLOCATION_REFRESH)
             .build();
 
         let (handler, observations) = Handler::new();
         let inner: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
-                .with_configuration(configuration)
+                .with_configuration(configuration(servers).await)
                 .with_media_engine(media)
                 .with_setting_engine(engine)
                 .with_interceptor_registry(registry)
@@ -155,6 +150,27 @@ impl Connection {
             }
         }
     }
+}
+
+impl Connection {
+    /// Takes over the servers of now, with fresh credentials, for the gathering of an ICE restart that is about to
+    /// begin. Not to be called at any other time: the crate would sign the running allocations with them, which
+    /// servers refuse (RFC 8656 section 7.2).
+    pub(super) async fn renew_servers(&self, servers: &Arc<Servers>) -> Result<(), Error> {
+        let configuration = configuration(servers).await;
+        Ok(self.inner.set_configuration(configuration).await?)
+    }
+}
+
+async fn configuration(servers: &Arc<Servers>) -> RTCConfiguration {
+    RTCConfigurationBuilder::new()
+        .with_ice_servers(servers.current().await)
+        .with_ice_transport_policy(if servers.relay_only {
+            RTCIceTransportPolicy::Relay
+        } else {
+            RTCIceTransportPolicy::All
+        })
+        .build()
 }
 
 /// Audio first, camera second, both of one stream (the application's browsers want a stream, and take a

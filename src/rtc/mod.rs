@@ -12,14 +12,19 @@
 
 mod addresses;
 mod connection;
+mod credentials;
 mod error;
+mod forwarder;
 mod handler;
 mod health;
 mod negotiation;
+mod probe;
 mod receiving;
 mod sdp;
 mod sending;
+mod servers;
 mod session;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,41 +35,45 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+pub use credentials::{IceCredentials, Login, SecretSource};
 pub use health::PeerHealth;
 
 use crate::events::EventSender;
 use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
-use crate::room::{Generation, PeerEvent, PeerId, PeerOrder, Redacted};
+use crate::room::{Generation, PeerEvent, PeerId, PeerOrder};
 use health::Counters;
+use servers::Servers;
 use session::{ORDERS, Parts, Reporter};
 
 /// What [`Peers::shutdown`] may take altogether.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(1500);
 
-/// One STUN or TURN server, with its credential in hand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One STUN or TURN server.
+#[derive(Clone)]
 pub struct IceServerAccess {
-    /// `stun:` and `turn:` URLs (RFC 7064, RFC 7065); over UDP.
+    /// `stun:`, `turn:` and `turns:` URLs (RFC 7064, RFC 7065).
     pub urls: Vec<String>,
-    /// TURN user name.
-    pub username: Option<String>,
-    /// TURN password.
-    pub credential: Option<Redacted<String>>,
+    /// How a TURN server knows us.
+    pub credentials: IceCredentials,
+    /// PEM certificates to trust besides the system's, for `turns:`.
+    pub ca: Option<SecretSource>,
 }
 
 /// What the peer connections need to know of the settings. A change holds for connections opened after it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct RtcSettings {
     /// STUN and TURN servers.
     pub ice_servers: Vec<IceServerAccess>,
+    /// `http://HOST:PORT`: TURN over TCP and TLS goes by this proxy.
+    pub proxy: Option<String>,
     /// Only relayed candidates are used.
     pub relay_only: bool,
 }
 
 /// All peer connections.
 pub struct Peers {
-    settings: Arc<RtcSettings>,
+    servers: Arc<Servers>,
     fanout: Arc<Fanout>,
     inbound: Inbound,
     events: EventSender,
@@ -90,7 +99,7 @@ impl Peers {
         events: EventSender,
     ) -> Self {
         Self {
-            settings: Arc::new(settings),
+            servers: Arc::new(Servers::new(&settings)),
             fanout,
             inbound,
             events,
@@ -100,7 +109,7 @@ impl Peers {
 
     /// New settings, for the connections opened from now on.
     pub fn set_settings(&mut self, settings: RtcSettings) {
-        self.settings = Arc::new(settings);
+        self.servers = Arc::new(Servers::new(&settings));
     }
 
     /// Hands an order to its session; never blocks. Must be called within the runtime. An order for a
@@ -158,7 +167,7 @@ impl Peers {
             events: self.events.clone(),
         };
         let session = session::run(Parts {
-            settings: Arc::clone(&self.settings),
+            servers: Arc::clone(&self.servers),
             slot: self.fanout.subscribe(),
             inbound: self.inbound.add_peer(peer.clone(), generation),
             orders: orders_out,

@@ -51,6 +51,7 @@ impl Session {
             .await?;
         let text = offer.sdp.clone();
         let outline = Outline::parse(&text).map_err(Error::Description)?;
+        self.renew_servers_at_a_restart(&outline).await?;
         connection.set_local_description(offer).await?;
         Ok((text, outline))
     }
@@ -94,8 +95,19 @@ impl Session {
                 "its media sections cannot all be answered".to_owned(),
             ));
         }
+        self.renew_servers_at_a_restart(&outline).await?;
         connection.set_local_description(answer).await?;
         Ok((text, outline))
+    }
+
+    /// Before `local` is set, which begins the gathering: another username fragment of ours is an ICE restart (RFC 8839
+    /// section 4.4.1.1), and its allocations are made with what the servers want by now.
+    async fn renew_servers_at_a_restart(&self, local: &Outline) -> Result<(), Error> {
+        let restarts = |before: &Outline| before.username_fragment != local.username_fragment;
+        if self.description.as_ref().is_some_and(restarts) {
+            self.connection.renew_servers(&self.servers).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn accept_answer(

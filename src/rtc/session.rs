@@ -10,7 +10,6 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::peer_connection::{RTCIceCandidateInit, StatsSelector};
 
-use super::RtcSettings;
 use super::connection::{Connection, OPERATION_LIMIT};
 use super::error::Error;
 use super::handler::{Finding, Observations};
@@ -19,6 +18,7 @@ use super::negotiation::PendingOffer;
 use super::receiving::Receiving;
 use super::sdp::Outline;
 use super::sending::{PayloadType, Sender};
+use super::servers::Servers;
 use crate::events::EventSender;
 use crate::media::fanout::Slot;
 use crate::media::inbound::PeerInbound;
@@ -83,7 +83,7 @@ impl Reporter {
 
 /// What a session is made of.
 pub(super) struct Parts {
-    pub(super) settings: Arc<RtcSettings>,
+    pub(super) servers: Arc<Servers>,
     pub(super) slot: Slot,
     pub(super) inbound: PeerInbound,
     pub(super) orders: mpsc::Receiver<PeerOrder>,
@@ -94,7 +94,7 @@ pub(super) struct Parts {
 /// Runs a session from its opening to `Closed`.
 pub(super) async fn run(parts: Parts) {
     let Parts {
-        settings,
+        servers,
         slot,
         inbound,
         orders,
@@ -102,7 +102,7 @@ pub(super) async fn run(parts: Parts) {
         counters,
     } = parts;
     let keyframe_wanted = Arc::new(Notify::new());
-    let opened = limited(Connection::open(&settings, Arc::clone(&keyframe_wanted))).await;
+    let opened = limited(Connection::open(&servers, Arc::clone(&keyframe_wanted))).await;
     let (connection, observations) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -142,6 +142,7 @@ pub(super) async fn run(parts: Parts) {
     });
     let mut session = Session {
         connection,
+        servers,
         observations,
         payload_types,
         receiving,
@@ -182,6 +183,7 @@ async fn refuse(mut orders: mpsc::Receiver<PeerOrder>, reporter: &Reporter, mess
 /// An open connection and where it stands.
 pub(super) struct Session {
     pub(super) connection: Connection,
+    pub(super) servers: Arc<Servers>,
     pub(super) observations: Observations,
     pub(super) payload_types: (Arc<PayloadType>, Arc<PayloadType>),
     pub(super) receiving: Arc<Receiving>,

@@ -44,9 +44,12 @@ credential_file = "turn-password"
 [[ice_servers]]
 urls = ["turn:[fd00::1]"]
 secret_file = "/run/secrets/turn"
+secret_lifetime_ms = 3600000
+ca_file = "turn-ca.pem"
 
 [ice]
 relay_only = true
+proxy = "http://proxy.example.org:3128"
 
 [camera]
 device = "sim:file:clips/room.y4m"
@@ -175,7 +178,23 @@ fn every_key_arrives_where_it_belongs() {
         ]
     );
     assert_eq!(settings.ice_servers[1].username.as_deref(), Some("box"));
+    assert_eq!(
+        settings.ice_servers[2].secret_lifetime,
+        Duration::from_secs(3600)
+    );
+    assert_eq!(
+        settings.ice_servers[1].secret_lifetime,
+        Duration::from_secs(86_400)
+    );
+    assert_eq!(
+        settings.ice_servers[2].ca_file,
+        Some(credential("turn-ca.pem"))
+    );
     assert!(settings.relay_only);
+    assert_eq!(
+        settings.ice_proxy.as_deref(),
+        Some("http://proxy.example.org:3128")
+    );
 
     assert_eq!(
         settings.camera.device,
@@ -455,6 +474,19 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
             "[[ice_servers]]\nurls = [\"turn:turn.example.org\"]",
             ", line 2, ice_servers[0].urls: names a TURN server, which needs username and credential_file, or \
              secret_file",
+        ),
+        (
+            "[[ice_servers]]\nurls = [\"turns:turn.example.org?transport=udp\"]",
+            ", line 2, ice_servers[0].urls: is TURN over DTLS, which is not supported; write \
+             turns:HOST:PORT?transport=tcp or turn:HOST:PORT",
+        ),
+        (
+            "[[ice_servers]]\nurls = [\"turn:a\"]\nsecret_file = \"s\"\nsecret_lifetime_ms = 1000",
+            ", line 4, ice_servers[0].secret_lifetime_ms: 1000 is out of range; give 60000 to 604800000",
+        ),
+        (
+            "[ice]\nproxy = \"https://proxy.example.org\"",
+            ", line 2, ice.proxy: is not an HTTP proxy; write http://HOST:PORT, without user and password",
         ),
         (
             "[ice]\nrelay_only = true",

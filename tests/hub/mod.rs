@@ -18,10 +18,11 @@ mod raw;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use huddled::config::{HubSettings, Settings};
-use huddled::hub::{Hub, HubKey, HubOptions, IceServerLine, Tls};
+use huddled::hub::{Hub, HubKey, HubOptions, IceServerLine, IceServerLines, Tls};
 use huddled::room::{PeerId, Redacted};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -128,11 +129,13 @@ fn options() -> HubOptions {
         },
         tls: Tls::Off,
         key: HubKey::random().unwrap(),
-        ice_servers: vec![IceServerLine {
-            urls: vec!["turn:192.0.2.1:3478".into()],
-            username: Some("u".into()),
-            credential: Some(Redacted("turn-secret".into())),
-        }],
+        ice_servers: IceServerLines(Arc::new(|| {
+            vec![IceServerLine {
+                urls: vec!["turn:192.0.2.1:3478".into()],
+                username: Some("u".into()),
+                credential: Some(Redacted("turn-secret".into())),
+            }]
+        })),
     }
 }
 
