@@ -23,16 +23,26 @@ impl Invitations {
     /// There is no address that links could name.
     pub fn new(settings: &HubSettings, key: HubKey) -> Result<Self, HubError> {
         let address = settings.listen.ok_or(HubError::NoAddress)?;
-        Ok(Self::at(settings, key, address))
+        Ok(Self::at(
+            settings,
+            key,
+            address,
+            settings.tls != HubTls::Off,
+        ))
     }
 
     /// `address`: where the hub listens in truth, when the settings leave the port to the system.
-    pub(super) fn at(settings: &HubSettings, key: HubKey, address: SocketAddr) -> Self {
+    pub(super) fn at(
+        settings: &HubSettings,
+        key: HubKey,
+        address: SocketAddr,
+        secure: bool,
+    ) -> Self {
         Self {
             key,
             origin: match &settings.url {
                 Some(url) => url.trim_end_matches('/').to_owned(),
-                None => origin(address, settings.tls != HubTls::Off),
+                None => origin(address, secure),
             },
             open: settings.access == HubAccess::Open,
         }

@@ -266,7 +266,7 @@ impl Hub {
             Some(scheme) => scheme == "https",
             None => identity.is_some(),
         };
-        let invitations = Invitations::at(&settings, key.clone(), address);
+        let invitations = Invitations::at(&settings, key.clone(), address, identity.is_some());
         let (desk, ended) = Desk::new(settings, key, ice_servers);
         log::info!("the hub listens on {address} as {}", invitations.origin());
         Ok(Self {
