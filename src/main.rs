@@ -38,6 +38,12 @@ enum Command {
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log_level: log::LevelFilter,
     },
+    /// List cameras, microphones, speakers and GPIO chips with the names to put into the configuration
+    Devices {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// Check or show configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -70,6 +76,7 @@ fn main() -> ExitCode {
             host::install(log_level);
             run(config, state_dir, allow_sim)
         }
+        Command::Devices { json } => devices(json),
         Command::Config(ConfigCommand::Check { files }) => check(&files),
         Command::Config(ConfigCommand::Show { config }) => show(&config),
     }
@@ -117,6 +124,12 @@ fn run(config: Option<PathBuf>, state_dir: Option<PathBuf>, allow_sim: bool) -> 
             ExitCode::FAILURE
         }
     }
+}
+
+#[allow(clippy::print_stdout)] // a command's answer
+fn devices(json: bool) -> ExitCode {
+    print!("{}", app::list_devices(json));
+    ExitCode::SUCCESS
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command's answer

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::monotonic;
-use crate::config::{self, CredentialRef, PanelBackend, Settings, VideoDevice};
+use crate::config::{self, CredentialRef, PanelBackend, Settings};
 use crate::control::{self, Backend, ControlSocket, PictureError, PictureSource, Reload};
 use crate::devices;
 use crate::events::EventSender;
@@ -108,7 +108,17 @@ async fn serve(options: RunOptions) -> Result<()> {
         inbound.clone(),
         events.clone(),
     );
-    let panel = devices::open_panel(&settings.panel)?;
+    let panel = devices::open_panel(&settings.panel, &{
+        let events = events.clone();
+        let sink: devices::EdgeSink = Arc::new(move |edge| {
+            events.report(Event::ButtonEdge {
+                button: edge.button,
+                pressed: edge.pressed,
+                at: edge.at,
+            });
+        });
+        sink
+    })?;
 
     // The brain.
     let mut seed = [0; 8];
@@ -380,17 +390,9 @@ pub fn read_settings(path: &Path) -> Result<Settings, String> {
 
 /// What the schema knows and this version cannot do: refused where a box would start as if it could.
 fn unsupported(settings: &Settings) -> Option<String> {
-    if let VideoDevice::V4l2(name) = &settings.camera.device {
-        return Some(format!(
-            "camera.device: V4L2 cameras ({name}) are not supported in this version yet; use a simulated one or leave the key out"
-        ));
-    }
-    if matches!(
-        settings.panel.backend,
-        PanelBackend::Rppal | PanelBackend::Chardev | PanelBackend::Kernel
-    ) {
+    if settings.panel.backend == PanelBackend::Kernel {
         return Some(
-            "panel.backend: only \"sim:virtual\" and \"none\" are supported in this version yet"
+            "panel.backend: \"kernel\" is not supported in this version yet; use \"chardev\" or \"rppal\""
                 .to_owned(),
         );
     }
