@@ -75,7 +75,7 @@ make -s -C "headers/usr/src/$headers" M="$PWD/modules" modules >build.log 2>&1 |
 # 4. The root file system: what the binary links, and what looks at devices.
 part "making the root file system"
 mmdebstrap --quiet --mode=root --variant=minbase --architectures=amd64 \
-  --include=systemd,systemd-sysv,udev,dbus,kmod,iproute2,procps,alsa-utils,v4l-utils,gpiod,jq,libasound2,libssl3,ca-certificates,nodejs \
+  --include=systemd,systemd-sysv,udev,dbus,kmod,iproute2,procps,alsa-utils,v4l-utils,gpiod,jq,libasound2,libssl3,ca-certificates \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
   --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' \
@@ -88,7 +88,7 @@ mkdir -p build/root build/initrd/{bin,dev,proc,sys,newroot,mod}
 target=build/root/usr/lib/modules/$release
 tar -C build/root -xf rootfs.tar --exclude='./dev/*'
 mkdir -p "$target/updates"
-wanted="virtio_pci virtio_blk ext4 crc32c_generic crc32c_intel overlay autofs4 9p 9pnet_virtio virtio_rng configfs
+wanted="virtio_pci virtio_blk ext4 crc32c_generic crc32c_intel overlay autofs4 9p 9pnet_virtio virtio_rng virtio_net configfs
   vivid snd_aloop evdev uinput gpio_keys leds_gpio softdog"
 index=kernel/lib/modules/$release/modules.dep
 for module in $wanted; do

@@ -17,8 +17,17 @@ for program in huddled huddlectl; do
   strip -o "$share/bin/$program" "target/debug/$program"
 done
 cp "$here/guest.sh" "$share/"
-tar -cf "$share/server.tar" --exclude='playwright*' --exclude='@types' \
-  tests/lab/look.mjs tests/browser/gateway.mjs tests/browser/png.mjs tests/browser/package.json tests/browser/pages tests/browser/node_modules
+mkdir "$share/ask"
+echo "${LAB_PATIENCE:-2}" > "$share/patience"
+node "$here/host.mjs" "$share/ask" > $lab/host.log 2>&1 &
+host=$!
+trap 'kill $host 2>/dev/null || true' EXIT
+until [ -s $lab/host.log ]; do
+  kill -0 $host || { echo "lab: the signaling server did not start" >&2; exit 1; }
+  sleep 0.1
+done
+sed -n 's/^{"port":\([0-9]*\)}$/\1/p' $lab/host.log > "$share/port"
+[ -s "$share/port" ] || { cat $lab/host.log >&2; exit 1; }
 echo "lab: booting ($((SECONDS - begun)) s)"
 # -cpu qemu64: AVX is slow in emulation. The disk is opened with snapshot=on: every boot starts from the same image.
 timeout "${LAB_LIMIT:-600}" qemu-system-x86_64 -M q35,usb=off -accel tcg,thread=multi,tb-size=512 \
@@ -27,7 +36,7 @@ timeout "${LAB_LIMIT:-600}" qemu-system-x86_64 -M q35,usb=off -accel tcg,thread=
   -append "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on systemd.show_status=0" \
   -drive "file=$lab/root.img,if=none,id=d0,format=raw,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=d0 \
   -virtfs "local,path=$share,mount_tag=lab,security_model=none,multidevs=remap" \
-  -device virtio-rng-pci -serial "file:$lab/console.log" && code=0 || code=$?
+  -netdev user,id=n0 -device virtio-net-pci,netdev=n0,romfile= -device virtio-rng-pci -serial "file:$lab/console.log" && code=0 || code=$?
 if [ ! -s "$share/exit" ]; then
   echo "lab: the guest left no verdict (qemu ended with $code); what it wrote:" >&2
   cat "$share/guest.log" >&2 2>/dev/null || true
@@ -36,7 +45,7 @@ if [ ! -s "$share/exit" ]; then
 fi
 verdict=$(cat "$share/exit")
 if [ "$verdict" = 0 ] && [ -z "${LAB_VERBOSE:-}" ]; then
-  grep -E '^(===|ok|FAIL|the light|camera|peak)' "$share/guest.log" || true
+  grep -E '^(===|ok|FAIL|the light|seen|heard|A ended)' "$share/guest.log" || true
 else
   cat "$share/guest.log"
 fi
