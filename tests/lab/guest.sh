@@ -30,7 +30,7 @@ a() { /run/bin/huddlectl --socket /run/a/control.sock --json "$@"; }
 b() { /run/bin/huddlectl --socket /run/b/control.sock --json "$@"; }
 status() { "$1" status | jq -e "$2"; }
 health() { "$1" health | jq -e "$2"; }
-log_has() { grep -q "$2" "/run/$1/log"; }
+log_has() { grep -q "$2" "$lab/logs/$1"; }
 
 # look FILE QUESTION...: asks host.mjs, says what it saw.
 look() {
@@ -48,7 +48,7 @@ look() {
 finish() {
   if [ "$failures" -gt 0 ] || [ "${1:-0}" != 0 ]; then
     for box in a b c; do
-      [ -s /run/$box/log ] && { echo; echo "--- log of box $box"; tail -n 60 /run/$box/log; }
+      [ -s $lab/logs/$box ] && { echo; echo "--- log of box $box"; tail -n 60 $lab/logs/$box; }
     done
     dmesg --level=err,warn | tail -n 15
     failures=$((failures + 1))
@@ -82,7 +82,7 @@ lit() { local value; read -r value < "$lines/sim_gpio$1/value"; [ "$value" = "$2
 press() { echo pull-up > "$lines/sim_gpio$1/pull"; }
 release() { echo pull-down > "$lines/sim_gpio$1/pull"; }
 
-mkdir -p /run/bin /run/a /run/b /run/c
+mkdir -p /run/bin /run/a /run/b /run/c $lab/logs
 cp $lab/bin/* /run/bin/
 ldd /run/bin/huddled | grep "not found" && bad "libraries of huddled"
 
@@ -141,7 +141,7 @@ END
 start() {
   local box=$1
   shift
-  RUST_BACKTRACE=1 /run/bin/huddled run --config /run/$box/config.toml --state-dir /run/$box/state "$@" >> /run/$box/log 2>&1 &
+  RUST_BACKTRACE=1 /run/bin/huddled run --config /run/$box/config.toml --state-dir /run/$box/state "$@" >> $lab/logs/$box 2>&1 &
 }
 start a
 box_a=$!
@@ -149,7 +149,7 @@ start b --allow-sim
 within 30 "box A answers" status a .version
 within 30 "box B answers" status b .version
 within 90 "they are connected" status a '.connected_peers == 1' || finish 1
-grep -h "camera .*asked for" /run/a/log
+grep -h "camera .*asked for" $lab/logs/a
 
 part "picture"
 within 30 "B decodes A's camera" health b '.peers_in[0].video | .decoded > 20 and .width == 320 and .height == 180'
@@ -267,7 +267,7 @@ part "panel"
 start c
 box_c=$!
 within 20 "a held line: chip, line and holder are named" log_has c "line 0 (mic-button) is held by huddled"
-grep -h "panel button\|panel light" /run/c/log
+grep -h "panel button\|panel light" $lab/logs/c
 within 5 "a line that does not exist is named" log_has c "no line called no-such-line"
 kill $box_c
 kill -TERM $box_a
@@ -278,5 +278,5 @@ echo "A ended with $code after $(since "$stopped") s"
 [ $code = 0 ] && ok "A ends cleanly" || bad "A ends cleanly"
 gpioinfo "$chip"
 gpioinfo "$chip" | grep -q huddled && bad "the lines are released" || ok "the lines are released"
-grep -c "panicked" /run/a/log | grep -qx 0 && ok "nothing panicked" || bad "nothing panicked"
+grep -c "panicked" $lab/logs/a | grep -qx 0 && ok "nothing panicked" || bad "nothing panicked"
 finish

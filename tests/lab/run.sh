@@ -18,6 +18,7 @@ for program in huddled huddlectl; do
 done
 cp "$here/guest.sh" "$share/"
 mkdir "$share/ask"
+rm -f $lab/host.log
 echo "${LAB_PATIENCE:-2}" > "$share/patience"
 node "$here/host.mjs" "$share/ask" > $lab/host.log 2>&1 &
 host=$!
@@ -39,7 +40,7 @@ timeout "${LAB_LIMIT:-600}" qemu-system-x86_64 -M q35,usb=off -accel tcg,thread=
   -netdev user,id=n0 -device virtio-net-pci,netdev=n0,romfile= -device virtio-rng-pci -serial "file:$lab/console.log" && code=0 || code=$?
 if [ ! -s "$share/exit" ]; then
   echo "lab: the guest left no verdict (qemu ended with $code); what it wrote:" >&2
-  cat "$share/guest.log" >&2 2>/dev/null || true
+  cat "$share/guest.log" "$share"/logs/* >&2 2>/dev/null || true
   tail -n 30 $lab/console.log >&2
   exit 1
 fi
