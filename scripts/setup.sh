@@ -16,7 +16,7 @@ version=$(cargo --version | awk '{print $2}')
 [ "$(printf '%s\n1.94.0\n' "$version" | sort -V | head -n 1)" = 1.94.0 ] ||
   fail "cargo is $version: install Rust 1.94 or newer, then run this again"
 
-packages=(build-essential cmake nasm pkg-config libssl-dev libasound2-dev ca-certificates)
+packages=(build-essential cmake nasm pkg-config libssl-dev libasound2-dev libclang-dev ca-certificates)
 if [ "$what" != build ]; then
   # A node that does not come from Debian brings its own npm; Debian's is a package of its own.
   command -v node >/dev/null || packages+=(nodejs)

@@ -38,6 +38,12 @@ enum Command {
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log_level: log::LevelFilter,
     },
+    /// List cameras, microphones, speakers and GPIO chips with the names to put into the configuration
+    Devices {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
     /// Meet a box of simulated devices: starts a hub and a box, and prints the address to open
     #[cfg(feature = "hub")]
     Demo {
@@ -200,6 +206,7 @@ fn main() -> ExitCode {
                 task,
             }))
         }
+        Command::Devices { json } => devices(json),
         Command::Config(ConfigCommand::Check { files }) => check(&files),
         Command::Config(ConfigCommand::Show { files, origin }) => show(files, origin),
         Command::Config(ConfigCommand::Schema) => print(&config::schema()),
@@ -250,6 +257,12 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[allow(clippy::print_stdout)] // a command's answer
+fn devices(json: bool) -> ExitCode {
+    print!("{}", app::list_devices(json));
+    ExitCode::SUCCESS
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command's answer

@@ -77,6 +77,21 @@ const CONFINED: &[Confined] = &[
         home: "socketio",
         exception: None,
     },
+    Confined {
+        name: "v4l",
+        home: "devices",
+        exception: None,
+    },
+    Confined {
+        name: "gpiocdev",
+        home: "devices",
+        exception: None,
+    },
+    Confined {
+        name: "rppal",
+        home: "devices",
+        exception: None,
+    },
 ];
 
 /// What a value without clock, thread, file and lock has no use for.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    self, Candidate, ConfigError, Effective, Layer, Origins, PanelBackend, Settings, VideoDevice,
+    self, Candidate, ConfigError, Effective, Layer, Origins, PanelBackend, Settings,
 };
 use crate::host::{self, StatePlaces};
 
@@ -197,21 +197,11 @@ fn supported(effective: &Effective) -> Result<(), ConfigError> {
         let nowhere = Path::new("configuration");
         Err(effective.origins.error(key, nowhere, problem))
     };
-    if let VideoDevice::V4l2(name) = &settings.camera.device {
-        return refuse(
-            "camera.device",
-            format!(
-                "V4L2 cameras ({name}) are not supported in this version yet; use a simulated one or leave the key out"
-            ),
-        );
-    }
-    if matches!(
-        settings.panel.backend,
-        PanelBackend::Rppal | PanelBackend::Chardev | PanelBackend::Kernel
-    ) {
+    if settings.panel.backend == PanelBackend::Kernel {
         return refuse(
             "panel.backend",
-            "only \"sim:virtual\" and \"none\" are supported in this version yet".to_owned(),
+            "\"kernel\" is not supported in this version yet; use \"chardev\" or \"rppal\""
+                .to_owned(),
         );
     }
     Ok(())

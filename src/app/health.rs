@@ -31,6 +31,8 @@ pub(super) fn collect(shells: &Shells) -> Value {
             "captured": video.captured,
             "encoded": video.encoded,
             "dropped": video.dropped,
+            "missed": video.missed,
+            "damaged": video.damaged,
             "keyframes": video.keyframes,
             "black": video.black,
             "failed": video.failed,

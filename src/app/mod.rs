@@ -4,6 +4,7 @@
 mod configuration;
 #[cfg(feature = "hub")]
 mod demo;
+mod devices;
 mod dispatch;
 mod driver;
 mod health;
@@ -15,6 +16,7 @@ mod run;
 pub use configuration::{ConfigSource, Configuration, read_settings};
 #[cfg(feature = "hub")]
 pub use demo::{DemoOptions, demo};
+pub use devices::list_devices;
 #[cfg(feature = "hub")]
 pub use hub::{HubRun, HubTask, hub};
 pub use run::{DemoPage, RunOptions, run};

@@ -133,7 +133,17 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
         inbound.clone(),
         events.clone(),
     );
-    let panel = devices::open_panel(&settings.panel)?;
+    let panel = devices::open_panel(&settings.panel, &{
+        let events = events.clone();
+        let sink: devices::EdgeSink = Arc::new(move |edge| {
+            events.report(Event::ButtonEdge {
+                button: edge.button,
+                pressed: edge.pressed,
+                at: edge.at,
+            });
+        });
+        sink
+    })?;
 
     // The brain.
     let mut seed = [0; 8];

@@ -216,9 +216,10 @@ impl Microphone for AlsaMicrophone {
 
     fn read_period(&mut self, samples: &mut [i16; PERIOD]) -> Result<CapturedPeriod, DeviceError> {
         let mut xrun = false;
+        let begun = clock::monotonic();
         while let Err(error) = self.read() {
-            // A second failure in a row is not an xrun.
-            if xrun {
+            // A busy machine has several overruns in a row; a device has failed that has nothing but them.
+            if xrun && clock::monotonic().since(begun) >= STALL_TIMEOUT {
                 return Err(gone(&self.0.name, "reading a period", error));
             }
             self.0
@@ -281,8 +282,9 @@ impl Speaker for AlsaSpeaker {
             frame.fill(*sample);
         }
         let mut xrun = false;
+        let begun = clock::monotonic();
         while let Err(error) = self.write() {
-            if xrun {
+            if xrun && clock::monotonic().since(begun) >= STALL_TIMEOUT {
                 return Err(gone(&self.0.name, "writing a period", error));
             }
             self.0

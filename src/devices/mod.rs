@@ -2,10 +2,16 @@
 //! thread of its own, each with its own clock.
 
 mod alsa;
+mod canvas;
+mod gpio;
 mod pace;
 pub mod picture;
+pub mod shield;
 mod sim;
+mod sound;
+mod v4l2;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
@@ -14,7 +20,10 @@ use crate::config::{
 };
 use crate::room::{Button, Led, Pattern, Timestamp};
 
+pub use gpio::GpioChipInfo;
 pub use sim::{Faults, Lights, Strip, read_strip};
+pub use sound::SoundInfo;
+pub use v4l2::CameraInfo;
 
 /// Sampling rate of everything in this program, Hz. Devices convert.
 pub const SAMPLE_RATE: u32 = 48_000;
@@ -99,6 +108,11 @@ pub trait Camera: Send {
     fn stop(&mut self);
     /// Blocks for the next frame, at most `timeout`. `recycled` is a buffer to reuse.
     fn dequeue(&mut self, timeout: Duration, recycled: Vec<u8>) -> Result<RawFrame, DeviceError>;
+    /// Frames that the driver delivered damaged or cut short, since it was opened; they are dropped and show as gaps
+    /// in the sequence.
+    fn damaged(&self) -> u64 {
+        0
+    }
 }
 
 /// What is known about a period that was read.
@@ -163,6 +177,9 @@ pub struct ButtonEdge {
     pub at: Timestamp,
 }
 
+/// Where the edges of a panel's buttons go; never blocks.
+pub type EdgeSink = Arc<dyn Fn(ButtonEdge) + Send + Sync>;
+
 /// Buttons and lights. A missing light is a note, not an error.
 pub trait Panel: Send {
     /// Shows a pattern; keeps moving by itself.
@@ -202,7 +219,7 @@ pub fn open_camera_with_faults(
             device: "camera".to_owned(),
             reason: "none is configured; set [camera] device".to_owned(),
         }),
-        VideoDevice::V4l2(name) => Err(not_supported(name, "V4L2 cameras", "sim:testcard")),
+        VideoDevice::V4l2(name) => Ok(Box::new(v4l2::V4l2Camera::open(name, video)?)),
         VideoDevice::SimTestcard => sim::open_testcard(box_name, video, ppm, faults),
         VideoDevice::SimSlides => sim::open_slides(box_name, video, ppm, faults),
         VideoDevice::SimFile(path) => sim::open_footage(path, video, ppm, faults),
@@ -265,18 +282,42 @@ pub fn open_speaker_with_faults(
     }
 }
 
-/// Opens the panel. Where none is configured, one without lights stands in.
+/// Opens the panel; `edges` hears its buttons. Where none is configured, one without lights stands in. A line that
+/// cannot be had now is logged and tried again.
 ///
 /// # Errors
-/// [`DeviceError::Misconfigured`] for a back end that this version does not have.
-pub fn open_panel(settings: &PanelSettings) -> Result<Box<dyn Panel>, DeviceError> {
+/// [`DeviceError::Misconfigured`] for a back end that this version does not have, [`DeviceError::Gone`] where the
+/// system has no thread for it.
+pub fn open_panel(
+    settings: &PanelSettings,
+    edges: &EdgeSink,
+) -> Result<Box<dyn Panel>, DeviceError> {
     match settings.backend {
         PanelBackend::None => Ok(Box::new(NoPanel)),
         PanelBackend::SimVirtual => Ok(sim::open_panel()),
-        PanelBackend::Rppal | PanelBackend::Chardev | PanelBackend::Kernel => {
-            Err(not_supported("panel", "GPIO panels", "sim:virtual"))
-        }
+        PanelBackend::Chardev => gpio::open_chardev(settings, edges),
+        PanelBackend::Rppal => gpio::open_pi(settings, edges),
+        PanelBackend::Kernel => Err(DeviceError::Misconfigured {
+            device: "panel".to_owned(),
+            reason: "backend \"kernel\" is not supported yet in this version; use \"chardev\""
+                .to_owned(),
+        }),
     }
+}
+
+/// The cameras there are.
+pub fn cameras() -> Vec<CameraInfo> {
+    v4l2::list()
+}
+
+/// The GPIO chips there are.
+pub fn gpio_chips() -> Vec<GpioChipInfo> {
+    gpio::list()
+}
+
+/// The sound devices there are.
+pub fn sound_devices() -> Vec<SoundInfo> {
+    sound::list()
 }
 
 /// Shows nothing.
@@ -284,13 +325,6 @@ struct NoPanel;
 
 impl Panel for NoPanel {
     fn set_led(&mut self, _: Led, _: Pattern) {}
-}
-
-fn not_supported(device: &str, what: &str, instead: &str) -> DeviceError {
-    DeviceError::Misconfigured {
-        device: device.to_owned(),
-        reason: format!("{what} are not supported yet in this version; use {instead}"),
-    }
 }
 
 #[cfg(test)]
@@ -313,28 +347,13 @@ mod tests {
 
     #[test]
     fn what_this_version_does_not_have_is_refused_with_an_alternative() {
-        let camera = VideoSettings {
-            device: VideoDevice::V4l2("/dev/video0".to_owned()),
-            ppm: 0,
+        let panel = PanelSettings {
+            backend: PanelBackend::Kernel,
+            buttons: [None, None, None],
+            leds: [None, None, None],
         };
-        let text = refusal(open_camera(&camera, "Room 1", &VIDEO));
-        assert!(
-            text.contains("/dev/video0") && text.contains("sim:testcard"),
-            "{text}"
-        );
-        for backend in [
-            PanelBackend::Rppal,
-            PanelBackend::Chardev,
-            PanelBackend::Kernel,
-        ] {
-            let panel = PanelSettings {
-                backend,
-                buttons: [None, None, None],
-                leds: [None, None, None],
-            };
-            let text = refusal(open_panel(&panel));
-            assert!(text.contains("sim:virtual"), "{text}");
-        }
+        let edges: EdgeSink = Arc::new(|_| {});
+        assert!(refusal(open_panel(&panel, &edges)).contains("chardev"));
         let none = VideoSettings {
             device: VideoDevice::None,
             ppm: 0,

@@ -4,6 +4,8 @@ use fast_image_resize::images::{TypedCroppedImageMut, TypedImage, TypedImageRef}
 use fast_image_resize::pixels::U8;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
+use super::canvas::{Canvas, RenderedText, WHITE};
+
 /// Luma and chroma of limited-range black.
 const BLACK: (u8, u8) = (16, 128);
 
@@ -16,6 +18,18 @@ pub fn i420_len(width: usize, height: usize) -> usize {
 pub fn black_i420(width: usize, height: usize) -> Vec<u8> {
     let mut picture = vec![BLACK.1; i420_len(width, height)];
     picture[..width * height].fill(BLACK.0);
+    picture
+}
+
+/// A dark I420 picture with a line of text in its middle, which stands in for one that is not there. Both sides are
+/// even. Characters beyond ASCII become question marks.
+pub fn slate(width: usize, height: usize, text: &str) -> Vec<u8> {
+    let mut picture = black_i420(width, height);
+    let text = RenderedText::fit(text, width * 3 / 4, height / 4);
+    let (wide, high) = text.size();
+    let x = width.saturating_sub(wide) / 2;
+    let y = height.saturating_sub(high) / 2;
+    Canvas::new(&mut picture, width, height).text(&text, x, y, WHITE.0);
     picture
 }
 

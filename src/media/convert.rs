@@ -1,5 +1,7 @@
 //! Captured frames to what the encoder eats: I420 of the configured size.
 
+mod jpeg;
+
 use yuv::{BufferStoreMut, YuvPackedImage, YuvPlanarImageMut, yuyv422_to_yuv420};
 
 use super::error::EncodeError;
@@ -45,11 +47,8 @@ impl Converter {
             PixelFormat::I420 => i420_len(width, height),
             PixelFormat::Yuyv => width * height * 2,
             PixelFormat::Nv12 => width * height * 3 / 2,
-            PixelFormat::Mjpeg => {
-                return Err(refused(
-                    "JPEG frames are not supported yet in this version".to_owned(),
-                ));
-            }
+            // As many as it takes.
+            PixelFormat::Mjpeg => frame.data.len(),
         };
         let packed = frame.format != PixelFormat::I420;
         if width == 0 || height == 0 || (packed && (width % 2 != 0 || height % 2 != 0)) {
@@ -63,7 +62,11 @@ impl Converter {
             )));
         }
         let planar: &[u8] = match frame.format {
-            PixelFormat::I420 | PixelFormat::Mjpeg => &frame.data,
+            PixelFormat::I420 => &frame.data,
+            PixelFormat::Mjpeg => {
+                jpeg::decode(&frame.data, width, height, &mut self.planar).map_err(refused)?;
+                &self.planar
+            }
             PixelFormat::Yuyv => {
                 self.planar.resize(i420_len(width, height), 0);
                 planar_from_yuyv(&frame.data, frame.width, frame.height, &mut self.planar)

@@ -1,7 +1,6 @@
 //! Simulated devices: same traits, same pace, same faults as real ones, and readable by a machine.
 
 mod camera;
-mod canvas;
 mod faults;
 mod meter;
 mod microphone;

@@ -1,7 +1,7 @@
 //! A few text slides that change every five seconds: screen content.
 
 use super::camera::Picture;
-use super::canvas::{Canvas, RenderedText, Yuv};
+use crate::devices::canvas::{Canvas, RenderedText, Yuv};
 use crate::devices::picture::i420_len;
 use crate::room::Timestamp;
 

@@ -16,7 +16,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::camera::Picture;
-use super::canvas::{BLACK, Canvas, RenderedText, WHITE, Yuv};
+use crate::devices::canvas::{BLACK, Canvas, RenderedText, WHITE, Yuv};
 use crate::devices::picture::i420_len;
 use crate::room::Timestamp;
 

@@ -8,10 +8,11 @@ use super::super::convert::Converter;
 use super::super::error::EncodeError;
 use super::super::fanout::Fanout;
 use super::super::h264::VideoEncoder;
+use super::rate::Rate;
 use super::{CameraOpener, Orders, Shared};
 use crate::clock;
 use crate::config::VideoEncoding;
-use crate::devices::picture::black_i420;
+use crate::devices::picture::{black_i420, slate};
 use crate::devices::{Camera, DeviceError, RawFrame};
 use crate::events::EventSender;
 use crate::room::{Event, Timestamp};
@@ -25,8 +26,14 @@ const IDLE: Duration = Duration::from_millis(200);
 const BLACK_AGAIN: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(500)];
 /// Newer frames taken in one pass at most: a source faster than its frames are made would keep the thread from its orders.
 const NEWER_AT_MOST: usize = 4;
-/// A camera that delivers nothing for so long counts as lost.
-const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// A camera whose stream was started may take so long until its first frame: some move a lens or measure light first.
+const STARTED_WITHIN: Duration = Duration::from_secs(10);
+/// A camera that has delivered and delivers nothing for so long counts as lost.
+const STALLED_AFTER: Duration = Duration::from_millis(1500);
+/// The picture that stands in for a lost camera is sent so often, for those who lost it on the way.
+const SLATE_AGAIN: Duration = Duration::from_secs(1);
+/// What it says.
+const SLATE_TEXT: &str = "Camera lost";
 /// Between two attempts to open a camera that is not there.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -45,13 +52,18 @@ pub(super) struct Worker {
     confirmed: u64,
     /// When the black keyframe is due again, the latest first.
     black_again: Vec<Timestamp>,
-    /// Serial of the order under which a black frame stands in for the lost camera.
-    blank_sent_for: Option<u64>,
+    /// When the picture that stands in for the camera is due again.
+    blank_due: Option<Timestamp>,
+    /// When the next frame may be sent.
+    rate: Rate,
+    /// Damaged frames that the open camera has reported.
+    damaged: u64,
     last_frame_at: Timestamp,
     last_sequence: Option<u64>,
     encoder: VideoEncoder,
     converter: Converter,
     black: Vec<u8>,
+    slate: Vec<u8>,
     recycled: Vec<u8>,
     fanout: Arc<Fanout>,
     events: EventSender,
@@ -74,12 +86,15 @@ impl Worker {
             lost: false,
             confirmed: 0,
             black_again: Vec::new(),
-            blank_sent_for: None,
+            blank_due: Some(Timestamp::default()),
+            rate: Rate::new(video.frame_rate),
+            damaged: 0,
             last_frame_at: Timestamp::default(),
             last_sequence: None,
             encoder: VideoEncoder::new(video)?,
             converter: Converter::new(video.width, video.height),
             black: black_i420(video.width as usize, video.height as usize),
+            slate: slate(video.width as usize, video.height as usize, SLATE_TEXT),
             recycled: Vec::new(),
             fanout,
             events,
@@ -147,14 +162,17 @@ impl Worker {
                 Err(error) => self.lose(&error),
             }
         }
+        // Another order shows the picture anew: black of a camera that was off went before it.
+        let anew = orders.keyframe || orders.serial != self.confirmed;
         if self.camera.is_none() {
-            if orders.keyframe || self.blank_sent_for != Some(orders.serial) {
-                self.send_black();
-                self.blank_sent_for = Some(orders.serial);
-            }
+            self.stand_in(anew);
             self.confirm(orders);
             self.wait_for_orders(orders.serial, IDLE);
             return;
+        }
+        if self.lost {
+            // It was opened again and has not delivered yet.
+            self.stand_in(anew);
         }
         if orders.keyframe {
             self.encoder.order_keyframe();
@@ -164,13 +182,27 @@ impl Worker {
         }
     }
 
+    /// Sends the picture that stands in for the camera, where it is due or asked for.
+    fn stand_in(&mut self, asked: bool) {
+        let now = clock::monotonic();
+        if !asked && self.blank_due.is_none_or(|at| now < at) {
+            return;
+        }
+        self.send_still(self.lost);
+        // Without a camera, black is sent on demand; a loss is told to those who missed it as well.
+        self.blank_due = self.lost.then(|| now + SLATE_AGAIN);
+    }
+
     fn open(&mut self) {
         let Some(opener) = &mut self.opener else {
             self.retry_at = None;
             return;
         };
         match opener() {
-            Ok(camera) => self.camera = Some(camera),
+            Ok(camera) => {
+                self.camera = Some(camera);
+                self.damaged = 0;
+            }
             Err(error) => self.lose(&error),
         }
     }
@@ -181,11 +213,22 @@ impl Worker {
             return false;
         };
         let recycled = std::mem::take(&mut self.recycled);
-        let mut frame = match camera.dequeue(DEQUEUE_TIMEOUT, recycled) {
+        let taken = camera.dequeue(DEQUEUE_TIMEOUT, recycled);
+        let damaged = camera.damaged();
+        count(
+            &self.shared.counters.damaged,
+            damaged.saturating_sub(self.damaged),
+        );
+        self.damaged = damaged;
+        let mut frame = match taken {
             Ok(frame) => frame,
             Err(DeviceError::Stalled { device, .. }) => {
                 let waited = clock::monotonic().since(self.last_frame_at);
-                if waited >= STALLED_AFTER {
+                let patience = match self.last_sequence {
+                    None => STARTED_WITHIN,
+                    Some(_) => STALLED_AFTER,
+                };
+                if waited >= patience {
                     self.lose(&DeviceError::Stalled {
                         device,
                         after: waited,
@@ -216,9 +259,17 @@ impl Worker {
         self.last_frame_at = clock::monotonic();
         if self.lost {
             log::info!("the camera is back");
+            // The slate has taken the one that was ordered at the start.
+            self.encoder.order_keyframe();
             self.set_lost(false);
         }
-        self.blank_sent_for = None;
+        self.blank_due = Some(Timestamp::default());
+        if !self.rate.take(frame.captured_at) {
+            // Faster than anybody asked for.
+            count(&self.shared.counters.dropped, 1);
+            self.recycled = frame.data;
+            return false;
+        }
         let sent = self.encode(&frame);
         self.recycled = frame.data;
         sent
@@ -254,8 +305,14 @@ impl Worker {
     }
 
     fn send_black(&mut self) {
+        self.send_still(false);
+    }
+
+    /// Sends a keyframe of the slate of a lost camera, or of black.
+    fn send_still(&mut self, slate: bool) {
         self.encoder.order_keyframe();
-        match self.encoder.encode(&self.black, clock::monotonic()) {
+        let picture = if slate { &self.slate } else { &self.black };
+        match self.encoder.encode(picture, clock::monotonic()) {
             Ok(Some(video)) => {
                 let counters = &self.shared.counters;
                 count(&counters.black, 1);
@@ -266,9 +323,11 @@ impl Worker {
                 self.fanout.publish_video(&video);
             }
             Ok(None) => log::warn!(
-                "the encoder skipped the black frame; receivers may see a frozen picture"
+                "the encoder skipped the frame that stands in for the camera; receivers may see a frozen picture"
             ),
-            Err(error) => log::warn!("no black frame, receivers may see a frozen picture: {error}"),
+            Err(error) => log::warn!(
+                "no frame stands in for the camera, receivers may see a frozen picture: {error}"
+            ),
         }
     }
 

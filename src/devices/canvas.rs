@@ -137,10 +137,10 @@ impl RenderedText {
         }
     }
 
-    /// Pixels as drawn.
-    #[cfg(test)]
-    pub(super) fn drawn_width(&self) -> usize {
-        self.width * self.scale
+    /// Width and height as drawn, pixels.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let height = FONT.character_size.height as usize;
+        (self.width * self.scale, height * self.scale)
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_text_fills_the_room_it_is_given() {
         let text = RenderedText::fit("12:34:56", 400, 100);
-        assert_eq!(text.drawn_width(), 400);
+        assert_eq!(text.size().0, 400);
         let mut data = vec![16; i420_len(400, 100)];
         Canvas::new(&mut data, 400, 100).text(&text, 0, 0, 235);
         let lit = data.iter().filter(|v| **v == 235).count();
@@ -204,8 +204,8 @@ mod tests {
 
     #[test]
     fn an_empty_or_foreign_text_does_no_harm() {
-        assert_eq!(RenderedText::fit("", 100, 100).drawn_width(), 0);
+        assert_eq!(RenderedText::fit("", 100, 100).size().0, 0);
         let text = RenderedText::fit("Zürich", 60, 20);
-        assert_eq!(text.drawn_width(), 60);
+        assert_eq!(text.size().0, 60);
     }
 }

@@ -1,0 +1,282 @@
+//! A panel of GPIO lines: one thread for each button, one for all lights. A line that cannot be had is tried again, so
+//! a panel that is plugged in late, or whose lines something else holds for a while, comes by itself; the room goes on
+//! without it.
+
+mod chardev;
+mod pattern;
+mod pi;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{ButtonEdge, DeviceError, EdgeSink, Panel};
+use crate::clock;
+use crate::config::{PanelLine, PanelSettings};
+use crate::room::{Button, Led, Pattern, Timestamp};
+use pattern::play;
+
+pub use chardev::GpioChipInfo;
+pub(super) use chardev::list;
+
+/// Between two attempts to get a line.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// Longest wait for an edge before the end is looked for.
+const LOOK_UP: Duration = Duration::from_millis(500);
+/// Longest wait of the lights where nothing blinks.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Where lines come from.
+trait Board: Send + Sync {
+    /// Takes a line to hear its edges. The error is a sentence that names the line.
+    fn input(&self, line: &PanelLine) -> Result<Box<dyn Input>, String>;
+    /// Takes a line to drive it.
+    fn output(&self, line: &PanelLine, lit: bool) -> Result<Box<dyn Output>, String>;
+}
+
+/// A line of a button.
+trait Input: Send {
+    /// Whether it is active now, by the wiring that is configured.
+    fn is_active(&mut self) -> Result<bool, String>;
+    /// The next edge: whether it became active, and when by the kernel. `None` after `longest`.
+    fn wait(&mut self, longest: Duration) -> Result<Option<(bool, Timestamp)>, String>;
+}
+
+/// A line of a light.
+trait Output: Send {
+    /// Lights it, by the wiring that is configured.
+    fn set(&mut self, lit: bool) -> Result<(), String>;
+}
+
+/// Lines of any board.
+pub(super) fn open_chardev(
+    settings: &PanelSettings,
+    edges: &EdgeSink,
+) -> Result<Box<dyn Panel>, DeviceError> {
+    open(Arc::new(chardev::Chardev), settings, edges)
+}
+
+/// Pins of a Raspberry Pi.
+pub(super) fn open_pi(
+    settings: &PanelSettings,
+    edges: &EdgeSink,
+) -> Result<Box<dyn Panel>, DeviceError> {
+    open(Arc::new(pi::RaspberryPi), settings, edges)
+}
+
+fn open(
+    board: Arc<dyn Board>,
+    settings: &PanelSettings,
+    edges: &EdgeSink,
+) -> Result<Box<dyn Panel>, DeviceError> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let no_thread = |error: std::io::Error| DeviceError::Gone {
+        device: "panel".to_owned(),
+        attempt: "starting its threads",
+        reason: error.to_string(),
+    };
+    for (button, line) in [Button::Mic, Button::Camera, Button::Share]
+        .into_iter()
+        .zip(&settings.buttons)
+    {
+        let Some(line) = line.clone() else { continue };
+        let (board, edges) = (Arc::clone(&board), Arc::clone(edges));
+        let stopping = Arc::clone(&stopping);
+        std::thread::Builder::new()
+            .name(format!("panel-{}", button.as_str()))
+            .spawn(move || {
+                let mut told = None;
+                while !stopping.load(Ordering::Relaxed) {
+                    let ended = hear(&*board, button, &line, &edges, &stopping, &mut told);
+                    if let Err(problem) = ended {
+                        tell(
+                            &mut told,
+                            log::Level::Error,
+                            "button",
+                            button.as_str(),
+                            problem,
+                        );
+                        std::thread::sleep(TRY_AGAIN);
+                    }
+                }
+            })
+            .map_err(no_thread)?;
+    }
+    let (orders, received) = channel();
+    let lines = settings.leds.clone();
+    let thread = std::thread::Builder::new()
+        .name("panel-lights".to_owned())
+        .spawn(move || Lamps::new(board, lines).run(&received))
+        .map_err(no_thread)?;
+    Ok(Box::new(GpioPanel {
+        orders: Some(orders),
+        thread: Some(thread),
+        stopping,
+    }))
+}
+
+/// Says what is wrong with a line, once for each reason.
+fn tell(told: &mut Option<String>, level: log::Level, what: &str, name: &str, problem: String) {
+    if told.as_ref() != Some(&problem) {
+        log::log!(level, "panel {what} {name}: {problem}");
+        *told = Some(problem);
+    }
+}
+
+/// Hears one button until the line fails or the end.
+fn hear(
+    board: &dyn Board,
+    button: Button,
+    line: &PanelLine,
+    edges: &EdgeSink,
+    stopping: &AtomicBool,
+    told: &mut Option<String>,
+) -> Result<(), String> {
+    let mut input = board.input(line)?;
+    if told.take().is_some() {
+        log::info!("panel button {}: works again", button.as_str());
+    }
+    // A press is an edge: what is held since before the start is none.
+    if input.is_active()? {
+        log::warn!(
+            "panel button {}: is pressed at the start; if nobody does, change active_low or bias",
+            button.as_str()
+        );
+    }
+    while !stopping.load(Ordering::Relaxed) {
+        if let Some((pressed, at)) = input.wait(LOOK_UP)? {
+            edges(ButtonEdge {
+                button,
+                pressed,
+                at,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What the lights' thread works on.
+struct Lamps {
+    board: Arc<dyn Board>,
+    lamps: [Lamp; 3],
+}
+
+struct Lamp {
+    led: Led,
+    line: Option<PanelLine>,
+    output: Option<Box<dyn Output>>,
+    /// What it shows, since when.
+    pattern: Option<(Pattern, Timestamp)>,
+    /// As the line was driven last.
+    lit: Option<bool>,
+    try_at: Timestamp,
+    told: Option<String>,
+}
+
+impl Lamps {
+    fn new(board: Arc<dyn Board>, lines: [Option<PanelLine>; 3]) -> Self {
+        let mut lines = lines.into_iter();
+        let lamps = [Led::Mic, Led::Camera, Led::Status].map(|led| Lamp {
+            led,
+            line: lines.next().flatten(),
+            output: None,
+            pattern: None,
+            lit: None,
+            try_at: Timestamp::default(),
+            told: None,
+        });
+        Self { board, lamps }
+    }
+
+    /// Until the panel is dropped; then the lines are released.
+    fn run(&mut self, orders: &Receiver<(Led, Pattern)>) {
+        let mut wait = IDLE;
+        loop {
+            match orders.recv_timeout(wait) {
+                Ok((led, pattern)) => {
+                    let now = clock::monotonic();
+                    for lamp in self.lamps.iter_mut().filter(|lamp| lamp.led == led) {
+                        lamp.pattern = Some((pattern, now));
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = clock::monotonic();
+            wait = self
+                .lamps
+                .iter_mut()
+                .filter_map(|lamp| lamp.show(&*self.board, now))
+                .min()
+                .unwrap_or(IDLE);
+        }
+    }
+}
+
+impl Lamp {
+    /// Drives the line as the pattern is now; how long until it changes.
+    fn show(&mut self, board: &dyn Board, now: Timestamp) -> Option<Duration> {
+        let (line, (pattern, since)) = (self.line.as_ref()?, self.pattern?);
+        let (lit, change) = play(self.led, pattern, now.since(since));
+        let driven = match &mut self.output {
+            Some(output) if self.lit != Some(lit) => output.set(lit),
+            Some(_) => return change,
+            None if now < self.try_at => return Some(self.try_at.since(now)),
+            None => board.output(line, lit).map(|output| {
+                self.output = Some(output);
+                if self.told.take().is_some() {
+                    log::info!("panel light {:?}: works again", self.led);
+                }
+            }),
+        };
+        match driven {
+            Ok(()) => {
+                self.lit = Some(lit);
+                change
+            }
+            Err(problem) => {
+                self.output = None;
+                self.lit = None;
+                self.try_at = now + TRY_AGAIN;
+                let name = format!("{:?}", self.led);
+                tell(&mut self.told, log::Level::Warn, "light", &name, problem);
+                Some(TRY_AGAIN)
+            }
+        }
+    }
+}
+
+/// See the module.
+struct GpioPanel {
+    /// `None` only while it is being dropped.
+    orders: Option<Sender<(Led, Pattern)>>,
+    thread: Option<JoinHandle<()>>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Panel for GpioPanel {
+    fn set_led(&mut self, led: Led, pattern: Pattern) {
+        if let Some(orders) = &self.orders
+            && orders.send((led, pattern)).is_err()
+        {
+            log::debug!("the lights' thread has ended; {led:?} stays as it is");
+        }
+    }
+}
+
+impl Drop for GpioPanel {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.orders = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the lights' thread had panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

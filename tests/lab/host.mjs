@@ -1,0 +1,68 @@
+// What the guest need not do itself, because emulation is slow: the signaling server, and looking at pictures and sound.
+//
+//   node host.mjs FOLDER
+//     prints {"port":N}. For each FOLDER/NAME.ask, `FILE colourful|slate` or `FILE tone HZ CHANNELS`, it writes
+//     FOLDER/NAME.answer: "yes" or "no" and what was seen.
+
+import { existsSync } from 'node:fs';
+import { readFile, readdir, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { startGateway } from '../browser/gateway.mjs';
+import { decodePng } from '../browser/png.mjs';
+
+const folder = process.argv[2];
+const POLL = 50;
+
+function tone(bytes, hertz, channels) {
+  // Zero crossings of the first channel's second half: the beginning may be silence.
+  const samples = [];
+  for (let at = 0; at + 1 < bytes.length; at += 2 * channels) samples.push(bytes.readInt16LE(at));
+  const tail = samples.slice(samples.length / 2);
+  let crossings = 0;
+  let jumps = 0;
+  const peak = Math.max(...tail.map(Math.abs));
+  for (let n = 1; n < tail.length; n += 1) {
+    if (tail[n - 1] < 0 !== tail[n] < 0) crossings += 1;
+    if (Math.abs(tail[n] - tail[n - 1]) > peak / 2) jumps += 1;
+  }
+  const frequency = (crossings * 48000) / (2 * tail.length);
+  const seen = `peak ${peak}, ${frequency.toFixed(1)} Hz, ${jumps} jumps in ${(tail.length / 48000).toFixed(2)} s`;
+  return [peak > 1000 && Math.abs(frequency - hertz) < hertz / 20, seen];
+}
+
+function picture(bytes, what) {
+  const { width, height, channels, pixels } = decodePng(bytes);
+  const colours = new Set();
+  let dark = 0;
+  let bright = 0;
+  for (let at = 0; at < pixels.length; at += channels) {
+    const [r, g, b] = pixels.subarray(at, at + 3);
+    colours.add(((r >> 6) << 4) | ((g >> 6) << 2) | (b >> 6));
+    if (Math.max(r, g, b) < 40) dark += 1;
+    if (Math.min(r, g, b) > 180) bright += 1;
+  }
+  const share = (count) => count / (width * height);
+  const seen = `${width}x${height}, ${colours.size} colours, ${(100 * share(dark)).toFixed(1)} % dark, ${(100 * share(bright)).toFixed(1)} % bright`;
+  const good = what === 'slate' ? share(dark) > 0.8 && bright > 100 && colours.size < 12 : colours.size >= 12 && share(dark) < 0.6;
+  return [good, seen];
+}
+
+async function answer(name) {
+  const [file, what, ...rest] = (await readFile(join(folder, name), 'utf8')).trim().split(' ');
+  const bytes = await readFile(join(folder, file));
+  const [good, seen] = what === 'tone' ? tone(bytes, ...rest.map(Number)) : picture(bytes, what);
+  return `${good ? 'yes' : 'no'} ${seen}\n`;
+}
+
+const gateway = await startGateway({ port: 0, openMeeting: true, duplicates: false });
+console.log(JSON.stringify({ port: gateway.port }));
+for (;;) {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name.replace(/\.ask$/, '.answer'));
+    if (!name.endsWith('.ask') || existsSync(path)) continue;
+    const text = await answer(name).catch((error) => `no ${error.message}\n`);
+    await writeFile(`${path}.new`, text);
+    await rename(`${path}.new`, path);
+  }
+  await new Promise((done) => setTimeout(done, POLL));
+}
