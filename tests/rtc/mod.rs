@@ -7,4 +7,5 @@ mod closing;
 mod hostile;
 mod media;
 mod negotiation;
+mod recovery;
 mod wire;

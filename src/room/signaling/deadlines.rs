@@ -101,20 +101,25 @@ impl Signaling {
                 return;
             }
         } else if self.quiet_at() <= now {
-            let question = if self.has_members {
-                self.asked = true;
-                ClientMessage::RequestPeers
-            } else {
-                self.alone_probe_at = now + ALONE_PROBE;
-                ClientMessage::Join
-            };
-            out.send(question);
-            self.probe_until = Some(now + PROBE_WAIT);
+            self.ask(PROBE_WAIT, out, now);
         }
         if self.refresh_at <= now {
             out.send(ClientMessage::RequestPeers);
             self.asked = true;
             self.refresh_at = now + rng.jitter(REFRESH, 90, 110);
         }
+    }
+
+    /// Asks the server something it must answer.
+    pub(super) fn ask(&mut self, wait: Duration, out: &mut Outbox, now: Timestamp) {
+        let question = if self.has_members {
+            self.asked = true;
+            ClientMessage::RequestPeers
+        } else {
+            self.alone_probe_at = now + ALONE_PROBE;
+            ClientMessage::Join
+        };
+        out.send(question);
+        self.probe_until = Some(now + wait);
     }
 }
