@@ -149,6 +149,7 @@ async fn serve(options: RunOptions) -> Result<()> {
         control_beats,
         replies: HashMap::new(),
     };
+    drop(tokio::spawn(host::watch_link(events.clone())));
     events.report(Event::Started { persisted });
     let driver = Driver::new(
         room,

@@ -374,6 +374,7 @@ fn recovery(
         "recovery",
         &[
             "suspicion_ms",
+            "action_ms",
             "restart_ms",
             "recreate_ms",
             "attempts",
@@ -382,6 +383,11 @@ fn recovery(
     )?;
     let mut recovery = default;
     recovery.suspicion = millis(&section, "suspicion_ms", 100..=60_000, recovery.suspicion)?;
+    let action = recovery.action.max(recovery.suspicion);
+    recovery.action = millis(&section, "action_ms", 100..=60_000, action)?;
+    if recovery.action < recovery.suspicion {
+        return Err(section.error("action_ms", "must be at least suspicion_ms"));
+    }
     recovery.restart = millis(&section, "restart_ms", 100..=60_000, recovery.restart)?;
     recovery.slow_interval = millis(
         &section,

@@ -1,7 +1,9 @@
-//! FLOOR 2: the operating system: the service manager, signals, the journal, credentials and the state file.
+//! FLOOR 2: the operating system: the service manager, signals, the journal, credentials, the network link
+//! and the state file.
 
 mod credential;
 mod journal;
+mod link;
 mod notify;
 mod places;
 mod signals;
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 
 pub use credential::read_credential;
 pub use journal::{install, log_notice};
+pub use link::watch_link;
 pub use notify::{feed_watchdog, report_ready, report_status, report_stopping, watchdog_interval};
 pub use places::{StatePlaces, create_state_directory, state_directory};
 pub use signals::{Signal, Signals};
