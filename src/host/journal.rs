@@ -46,7 +46,8 @@ pub fn install(level: LevelFilter) {
     }
 }
 
-/// Writes one of the room's notices; the member it is about becomes the field `PEER`.
+/// Writes one of the room's notices; the member it is about becomes the field `PEER`, what became of its connection `STATE` and
+/// `ATTEMPT`.
 pub fn log_notice(notice: &Notice) {
     let level = match notice.level {
         Level::Error => log::Level::Error,
@@ -54,11 +55,18 @@ pub fn log_notice(notice: &Notice) {
         Level::Info => log::Level::Info,
         Level::Debug => log::Level::Debug,
     };
-    match &notice.peer {
-        Some(peer) => {
+    match (&notice.peer, notice.story) {
+        (Some(peer), Some((phase, attempt))) => {
+            log::log!(
+                target: "huddled::room", level,
+                peer = peer.as_str(), state = phase.as_str(), attempt = attempt;
+                "{}", notice.text
+            );
+        }
+        (Some(peer), None) => {
             log::log!(target: "huddled::room", level, peer = peer.as_str(); "{}", notice.text);
         }
-        None => log::log!(target: "huddled::room", level, "{}", notice.text),
+        (None, _) => log::log!(target: "huddled::room", level, "{}", notice.text),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::effect::{Effect, PeerOrder, RoomEvent};
 use super::message::ClientMessage;
 use super::notice::{Level, Notice};
+use super::snapshot::PeerPhase;
 use super::types::{Generation, NegotiationId, PeerId, SessionId, Timestamp};
 
 /// A close that is not answered by then never will be, and nobody waits for it any more.
@@ -55,6 +56,7 @@ impl Outbox {
             level,
             text: text.into(),
             peer: None,
+            story: None,
         }));
     }
 
@@ -63,6 +65,23 @@ impl Outbox {
             level,
             text: text.into(),
             peer: Some(peer.clone()),
+            story: None,
+        }));
+    }
+
+    /// A turn in the story of a member's connection.
+    pub(super) fn tell(
+        &mut self,
+        peer: &PeerId,
+        level: Level,
+        story: (PeerPhase, u32),
+        text: impl Into<String>,
+    ) {
+        self.push(Effect::Notify(Notice {
+            level,
+            text: text.into(),
+            peer: Some(peer.clone()),
+            story: Some(story),
         }));
     }
 

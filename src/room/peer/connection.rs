@@ -28,7 +28,12 @@ impl Peer {
         self.set_ice(IceConnectionState::Closed, cx);
         if self.announced {
             self.announced = false;
-            cx.out.notify_about(&self.id, Level::Info, "disconnected");
+            cx.out.tell(
+                &self.id,
+                Level::Info,
+                (self.phase, self.attempt),
+                "disconnected",
+            );
             cx.out.publish(RoomEvent::PeerDisconnected {
                 peer: self.id.clone(),
             });

@@ -179,8 +179,12 @@ impl Peer {
         }
         self.restarted = true;
         self.enter_restarting();
-        cx.out
-            .notify_about(&self.id, Level::Info, "nothing arrives; restarting ICE");
+        cx.out.tell(
+            &self.id,
+            Level::Info,
+            (self.phase, self.attempt),
+            "nothing arrives; restarting ICE",
+        );
         self.offer_with(true, cx, now);
         Fate::Stays
     }

@@ -35,9 +35,10 @@ impl Peer {
         let index = usize::try_from(self.attempt - 1).unwrap_or(usize::MAX);
         if let Some(&wait) = cx.recovery.recreate.get(index) {
             self.phase = PeerPhase::Recreating;
-            cx.out.notify_about(
+            cx.out.tell(
                 &self.id,
                 Level::Warn,
+                (self.phase, self.attempt),
                 format!(
                     "reconnecting, attempt {} of {max_attempts}: {why}",
                     self.attempt
@@ -56,9 +57,10 @@ impl Peer {
         } else {
             if self.phase != PeerPhase::Failed {
                 self.phase = PeerPhase::Failed;
-                cx.out.notify_about(
+                cx.out.tell(
                     &self.id,
                     Level::Warn,
+                    (self.phase, self.attempt),
                     format!("{max_attempts} attempts failed, trying on slowly: {why}"),
                 );
                 cx.out.publish(RoomEvent::ReconnectFailed {
@@ -179,10 +181,11 @@ impl Peer {
             if self.connection.is_none() {
                 // A first offer got its slot when it was planned.
                 let recovers = self.phase != PeerPhase::Negotiating;
-                let slot = if recovers { slots.take(now) } else { now };
-                if slot > now {
-                    self.offer_at = Some(slot);
-                } else {
+                self.offer_at = Some(slots.next).filter(|at| recovers && *at > now);
+                if self.offer_at.is_none() {
+                    if recovers {
+                        slots.take(now);
+                    }
                     self.begin(cx, now);
                 }
             }

@@ -212,7 +212,17 @@ impl Peer {
         self.proof_until = None;
         self.restarted = false;
         self.offer_at = None;
+        let turns_well = self.phase == PeerPhase::Restarting;
         self.phase = PeerPhase::Connected;
+        if self.announced && turns_well {
+            cx.out.tell(
+                &self.id,
+                Level::Info,
+                (self.phase, self.attempt),
+                "well again",
+            );
+        }
+        let attempts = self.attempt;
         if self.attempt > 0 {
             cx.out.publish(RoomEvent::Reconnected {
                 peer: self.id.clone(),
@@ -222,7 +232,8 @@ impl Peer {
         }
         if !self.announced {
             self.announced = true;
-            cx.out.notify_about(&self.id, Level::Info, "connected");
+            cx.out
+                .tell(&self.id, Level::Info, (self.phase, attempts), "connected");
             cx.out.publish(RoomEvent::PeerConnected {
                 peer: self.id.clone(),
             });

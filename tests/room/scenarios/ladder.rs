@@ -540,6 +540,33 @@ fn several_silent_peers_recover_each_on_its_own_and_not_in_step() {
 }
 
 #[test]
+fn many_that_fail_at_once_are_all_called_again_a_little_apart() {
+    let names: Vec<String> = (0..7).map(|number| format!("z-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut bench = Bench::joined(&names);
+    let generations: Vec<Generation> = names.iter().map(|name| bench.connect(name)).collect();
+    bench.take();
+    for (name, generation) in names.iter().zip(generations) {
+        let failed = PeerEvent::ConnectionState(ConnectionState::Failed);
+        bench.report(name, generation, failed);
+    }
+    bench.take();
+    let begin = bench.now;
+    let mut called = Vec::new();
+    while bench.now.since(begin) < Duration::from_millis(1_500) {
+        bench.pass(10);
+        let orders = bench.orders();
+        let offers = orders
+            .iter()
+            .filter(|(_, _, order)| matches!(order, PeerOrder::CreateOffer { .. }));
+        called.extend(offers.map(|_| bench.now));
+    }
+    assert_eq!(called.len(), 7);
+    called.dedup();
+    assert_eq!(called.len(), 7, "{called:?}");
+}
+
+#[test]
 fn a_leaver_whose_packets_stop_is_not_waited_for() {
     let (mut bench, generation) = flowing("z-1");
     bench.hear(ServerMessage::UserLeft { user: id("z-1") });
