@@ -489,6 +489,7 @@ impl Room {
                 own: &identity.user,
                 recovery: &settings.recovery,
                 link_up: self.link_up,
+                heard_at: self.signaling.heard_at,
                 rng: &mut self.rng,
                 out: &mut self.out,
             };
@@ -532,6 +533,7 @@ impl Room {
                 own: &identity.user,
                 recovery: &self.settings.recovery,
                 link_up: self.link_up,
+                heard_at: self.signaling.heard_at,
                 rng: &mut self.rng,
                 out: &mut self.out,
             };
@@ -558,6 +560,9 @@ impl Room {
         if self.life == Life::Running {
             self.with_peers(|roster, cx| roster.handle_timeout(cx, now));
             self.signaling.set_has_members(!self.roster.is_empty());
+            if self.out.take_doubt() {
+                self.signaling.on_doubt(&mut self.out, now);
+            }
             if self.signaling.take_asked() {
                 self.roster.on_asked();
             }

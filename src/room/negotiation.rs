@@ -137,6 +137,16 @@ impl Negotiation {
         self.restart.is_some() && self.restart == self.current()
     }
 
+    fn has_other_ufrag(&self, sdp: &Sdp) -> bool {
+        let known = self.remote_ufrag.as_ref().and_then(Option::as_deref);
+        known.is_some() && sdp.ice_ufrag().is_some() && known != sdp.ice_ufrag()
+    }
+
+    /// This offer restarts ICE over the present connection of the peer's.
+    pub(super) fn is_restarted_by(&self, offer: &Sdp) -> bool {
+        self.mark == offer.connection_mark() && self.has_other_ufrag(offer)
+    }
+
     /// An answer to our restart offer that comes from another connection of the peer's than this one's.
     pub(super) fn is_of_another(&self, answer: &Sdp) -> bool {
         let mark = answer.connection_mark();
@@ -175,14 +185,7 @@ impl Negotiation {
         if let Some(taken_back) = self.current() {
             self.sent.remove(&taken_back);
         }
-        let fresh = |known: &Option<String>| {
-            known.is_some() && offer.ice_ufrag().is_some() && known.as_deref() != offer.ice_ufrag()
-        };
-        self.restart = self
-            .remote_ufrag
-            .as_ref()
-            .is_some_and(fresh)
-            .then_some(negotiation);
+        self.restart = self.has_other_ufrag(&offer).then_some(negotiation);
         self.held.clear();
         self.with_offer.clear();
         self.ignored = None;

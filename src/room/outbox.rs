@@ -18,6 +18,8 @@ pub(super) struct Outbox {
     effects: VecDeque<Effect>,
     /// The signaling connection messages go to, once the meeting is joined.
     joined: Option<SessionId>,
+    /// A peer has gone silent: whether the server still hears us is to be found out.
+    doubt: bool,
     open: BTreeSet<Generation>,
     /// Since when.
     closing: BTreeMap<Generation, Timestamp>,
@@ -37,6 +39,16 @@ impl Outbox {
     /// Over which connection the meeting is joined from now on, if any.
     pub(super) fn set_joined(&mut self, session: Option<SessionId>) {
         self.joined = session;
+    }
+
+    /// Something has gone silent.
+    pub(super) fn doubt(&mut self) {
+        self.doubt = true;
+    }
+
+    /// Whether something has gone silent since the last look.
+    pub(super) fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.doubt)
     }
 
     pub(super) fn is_joined(&self) -> bool {

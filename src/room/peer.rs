@@ -42,6 +42,10 @@ const SUSPECT: Duration = Duration::from_secs(10);
 const HEAL: Duration = Duration::from_secs(1);
 /// For how long a change of the link is a second source for a silence.
 const LINK_DOUBT: Duration = Duration::from_secs(10);
+/// How long after its own silence a box does not take up the restart offer of another that was under way meanwhile.
+const HEALED: Duration = Duration::from_secs(5);
+/// How often it is looked whether the server has given the sign of life a restart waits for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How much later the box acts whose offer would yield in a collision.
 const YIELD_FIRST: Duration = Duration::from_millis(400);
 /// A member that never said a thing gets offers at full pace for this long,
@@ -58,6 +62,8 @@ pub(super) struct Context<'a> {
     pub(super) recovery: &'a RecoverySettings,
     /// The machine's link to the network.
     pub(super) link_up: bool,
+    /// When the server said something last.
+    pub(super) heard_at: Timestamp,
     pub(super) rng: &'a mut Rng,
     pub(super) out: &'a mut Outbox,
 }
@@ -149,6 +155,10 @@ pub(super) struct Peer {
     /// When the restart was negotiated whose packets are awaited; older ones prove nothing.
     proof_since: Option<Timestamp>,
     link_changed_at: Option<Timestamp>,
+    /// When the present silence was noticed: a restart waits for a later sign of life of the server.
+    silent_since: Option<Timestamp>,
+    /// When the old path healed by itself.
+    healed_at: Option<Timestamp>,
 
     /// The next connection attempt. Waits while the link or the server is away, as do the next two.
     offer_at: Option<Timestamp>,
@@ -191,6 +201,8 @@ impl Peer {
             restarted: false,
             proof_since: None,
             link_changed_at: None,
+            silent_since: None,
+            healed_at: None,
             offer_at: None,
             act_at: None,
             proof_until: None,
@@ -403,10 +415,14 @@ impl Peer {
         self.is_box = sdp.is_from_box();
         self.start_afresh();
         let own_is_greater = *cx.own > self.id;
+        let overtaken = self.is_overtaken(now);
         let Some(connection) = &mut self.connection else {
             self.open_and_accept(sdp, dialect, cx, now);
             return;
         };
+        if overtaken && connection.negotiation.is_restarted_by(&sdp) {
+            return;
+        }
         match connection
             .negotiation
             .judge_offer(&sdp, dialect, own_is_greater)

@@ -314,6 +314,7 @@ mod tests {
             own: &own,
             recovery: &recovery,
             link_up: true,
+            heard_at: Timestamp::default(),
             rng: &mut rng,
             out: &mut out,
         };

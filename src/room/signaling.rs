@@ -78,7 +78,9 @@ pub(super) struct Signaling {
     configured: bool,
     last_session: u64,
     backoff: Backoff,
-    heard_at: Timestamp,
+    pub(super) heard_at: Timestamp,
+    /// When members were asked for because of a silence.
+    doubted_at: Option<Timestamp>,
     probe_until: Option<Timestamp>,
     alone_probe_at: Timestamp,
     refresh_at: Timestamp,
@@ -109,6 +111,7 @@ impl Signaling {
             last_session: 0,
             backoff: Backoff::default(),
             heard_at: now,
+            doubted_at: None,
             probe_until: None,
             alone_probe_at: now,
             refresh_at: now,

@@ -310,6 +310,13 @@ impl Bench {
         }
     }
 
+    /// Something arrives from the server that means nothing else.
+    pub(super) fn server_talks(&mut self) {
+        self.tell(Event::ActivitySeen {
+            session: self.session,
+        });
+    }
+
     /// Packets of both streams arrive now.
     pub(super) fn packets(&mut self, peer: &str, generation: Generation) {
         self.arrive(peer, generation, true, true);

@@ -24,6 +24,8 @@ impl Peer {
         self.suspect_until = None;
         self.flow = Flow::default();
         self.restarted = false;
+        self.silent_since = None;
+        self.healed_at = None;
         self.set_state(ConnectionState::Closed, cx, now);
         self.set_ice(IceConnectionState::Closed, cx);
         if self.announced {

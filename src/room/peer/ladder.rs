@@ -7,7 +7,7 @@ use super::super::effect::PeerOrder;
 use super::super::notice::Level;
 use super::super::snapshot::PeerPhase;
 use super::super::types::{ConnectionState, Timestamp};
-use super::{Context, ESTABLISH, Fate, HEAL, LINK_DOUBT, Peer, YIELD_FIRST};
+use super::{Context, ESTABLISH, Fate, HEAL, HEALED, LINK_DOUBT, LOOK_AGAIN, Peer, YIELD_FIRST};
 
 impl Peer {
     /// When a stream that flowed has been silent for too long, as far as is known now.
@@ -73,6 +73,10 @@ impl Peer {
             spread += YIELD_FIRST;
         }
         let act_at = act_at.max(now) + spread;
+        if self.phase != PeerPhase::Interrupted {
+            self.silent_since = Some(now);
+            cx.out.doubt();
+        }
         self.phase = PeerPhase::Interrupted;
         self.act_at = Some(self.act_at.map_or(act_at, |planned| planned.min(act_at)));
     }
@@ -130,6 +134,9 @@ impl Peer {
             PeerPhase::Recreating | PeerPhase::Failed => newest.is_some() || !self.must_send(),
         };
         if is_well {
+            let by_itself = self.phase == PeerPhase::Interrupted
+                || (self.phase == PeerPhase::Restarting && self.proof_since.is_none());
+            self.healed_at = by_itself.then_some(now).or(self.healed_at);
             self.enter_connected(cx);
         } else if self.phase != PeerPhase::Interrupted && self.proof_until.is_none() {
             // A new connection that says `connected`: now its packets must come. (Of a restart it is set by the answer.)
@@ -174,6 +181,11 @@ impl Peer {
         let Some(connection) = &mut self.connection else {
             return Fate::Stays;
         };
+        if self.silent_since.is_some_and(|since| cx.heard_at < since) {
+            // The server may be as far away as the peer.
+            self.act_at = Some(now + LOOK_AGAIN);
+            return Fate::Stays;
+        }
         if self.restarted || !connection.negotiation.is_stable() {
             return self.fail("nothing arrives any more", false, cx, now);
         }
@@ -264,6 +276,14 @@ impl Peer {
                 self.offer_at = Some(now);
             }
         }
+    }
+
+    /// A box's restart offer that was under way while the path healed: to take it up would end a path that works. A box applies
+    /// its offer only when it is answered, so nothing is lost by silence.
+    pub(super) fn is_overtaken(&self, now: Timestamp) -> bool {
+        self.is_box
+            && self.phase == PeerPhase::Connected
+            && self.healed_at.is_some_and(|at| now.since(at) < HEALED)
     }
 
     /// The link or the server is back: the old path gets a moment before anything is done.

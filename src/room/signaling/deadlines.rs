@@ -10,6 +10,8 @@ use super::{ALONE_PROBE, REFRESH, Signaling, State};
 
 /// After this much silence the server is asked something it must answer.
 const QUIET: Duration = Duration::from_secs(10);
+/// Silences that come closer than this cause one question.
+const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long that answer may take.
 const PROBE_WAIT: Duration = Duration::from_secs(3);
 /// How many unanswered joins end a connection.
@@ -107,6 +109,19 @@ impl Signaling {
             out.send(ClientMessage::RequestPeers);
             self.asked = true;
             self.refresh_at = now + rng.jitter(REFRESH, 90, 110);
+        }
+    }
+
+    /// A peer has gone silent. The server is asked for a sign of life, without a limit for it: before a restart is offered it
+    /// should be known that the offer leaves now, and not when the network is back and the old path with it.
+    pub(in super::super) fn on_doubt(&mut self, out: &mut Outbox, now: Timestamp) {
+        let asked = self
+            .doubted_at
+            .is_some_and(|at| now.since(at) < DOUBT_INTERVAL);
+        if self.is_joined() && self.has_members && !asked {
+            self.doubted_at = Some(now);
+            self.asked = true;
+            out.send(ClientMessage::RequestPeers);
         }
     }
 

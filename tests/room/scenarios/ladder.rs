@@ -93,10 +93,16 @@ fn a_silence_is_shown_after_a_second_and_a_half_and_asks_for_a_keyframe_and_noth
     assert!(
         matches!(
             orders[..],
-            [Effect::Peer {
-                order: PeerOrder::RequestKeyframe,
-                ..
-            }]
+            [
+                Effect::Peer {
+                    order: PeerOrder::RequestKeyframe,
+                    ..
+                },
+                Effect::Send {
+                    message: ClientMessage::RequestPeers,
+                    ..
+                }
+            ]
         ),
         "{orders:?}"
     );
@@ -117,7 +123,9 @@ fn a_silence_is_shown_after_a_second_and_a_half_and_asks_for_a_keyframe_and_noth
 #[test]
 fn three_seconds_of_silence_or_the_stacks_word_on_top_of_one_and_a_half_restart_ice() {
     let (mut bench, generation) = flowing("z-1");
-    bench.pass(2_900);
+    bench.pass(1_600);
+    bench.server_talks();
+    bench.pass(1_300);
     bench.orders();
     bench.pass(300);
     expect_restart(&mut bench, generation);
@@ -127,6 +135,7 @@ fn three_seconds_of_silence_or_the_stacks_word_on_top_of_one_and_a_half_restart_
     bench.pass(1_000);
     bench.report("z-1", generation, DISCONNECTED);
     assert_eq!(bench.peer("z-1").badge, Some(Badge::Reconnecting));
+    bench.server_talks();
     bench.pass(450);
     assert!(bench.orders().is_empty(), "not silent for long enough");
     bench.pass(200);
@@ -134,10 +143,58 @@ fn three_seconds_of_silence_or_the_stacks_word_on_top_of_one_and_a_half_restart_
 
     let (mut bench, generation) = flowing("z-1");
     bench.pass(2_000);
+    bench.server_talks();
     bench.orders();
     bench.report("z-1", generation, DISCONNECTED);
     bench.pass(110);
     expect_restart(&mut bench, generation);
+}
+
+#[test]
+fn a_restart_waits_for_a_sign_of_life_of_the_server_that_is_newer_than_the_silence() {
+    let (mut bench, generation) = flowing("z-1");
+    bench.pass(1_600);
+    assert_eq!(bench.sent(), [ClientMessage::RequestPeers], "it is asked");
+    bench.pass(6_000);
+    assert!(
+        bench.orders().is_empty(),
+        "it may be as far away as the peer"
+    );
+    bench.server_talks();
+    bench.pass(110);
+    expect_restart(&mut bench, generation);
+}
+
+#[test]
+fn a_boxs_restart_offer_that_the_healing_has_overtaken_is_not_taken_up() {
+    let mut bench = Bench::joined(&["z-box"]);
+    bench.hear_offer("z-box", &sdp("z-box-1", 1, true), Dialect::Media);
+    let (generation, negotiation) = bench.expect_accept_order("z-box");
+    let answered = PeerEvent::AnswerCreated {
+        negotiation,
+        sdp: sdp("own", 1, true),
+    };
+    bench.report("z-box", generation, answered);
+    bench.connected("z-box", generation);
+    bench.packets("z-box", generation);
+    bench.flow("z-box", generation, BOTH, 12_000);
+    let restart = |round: u32| {
+        let text = sdp("z-box-1", round, true);
+        let ufrag = format!("a=ice-ufrag:round-{round}-");
+        Sdp::new(&text.as_str().replace("a=ice-ufrag:", &ufrag))
+    };
+    bench.pass(2_000);
+    bench.packets("z-box", generation);
+    bench.take();
+    bench.hear_offer("z-box", &restart(2), Dialect::Media);
+    assert!(bench.orders().is_empty(), "it was under way in the silence");
+    bench.flow("z-box", generation, BOTH, 6_000);
+    bench.hear_offer("z-box", &restart(3), Dialect::Media);
+    assert_eq!(
+        bench.expect_accept_order("z-box").0,
+        generation,
+        "this one is meant"
+    );
 }
 
 #[test]
@@ -418,8 +475,9 @@ fn a_changed_link_is_the_second_source_for_a_silence() {
     bench.tell(Event::ActivitySeen {
         session: bench.session,
     });
-    bench.pass(1_450);
+    bench.pass(1_510);
     bench.orders();
+    bench.server_talks();
     bench.pass(200);
     expect_restart(&mut bench, generation);
 }
