@@ -560,6 +560,9 @@ impl Room {
         if self.life == Life::Running {
             self.with_peers(|roster, cx| roster.handle_timeout(cx, now));
             self.signaling.set_has_members(!self.roster.is_empty());
+            if self.out.take_keyframe() {
+                self.media.on_keyframe_requested(&mut self.out, now);
+            }
             if self.out.take_doubt() {
                 self.signaling.on_doubt(&mut self.out, now);
             }

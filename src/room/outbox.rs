@@ -20,6 +20,8 @@ pub(super) struct Outbox {
     joined: Option<SessionId>,
     /// A peer has gone silent: whether the server still hears us is to be found out.
     doubt: bool,
+    /// A peer that has recovered needs a keyframe of ours.
+    keyframe: bool,
     open: BTreeSet<Generation>,
     /// Since when.
     closing: BTreeMap<Generation, Timestamp>,
@@ -49,6 +51,16 @@ impl Outbox {
     /// Whether something has gone silent since the last look.
     pub(super) fn take_doubt(&mut self) -> bool {
         std::mem::take(&mut self.doubt)
+    }
+
+    /// A peer needs a keyframe of ours.
+    pub(super) fn want_keyframe(&mut self) {
+        self.keyframe = true;
+    }
+
+    /// Whether one was wanted since the last look.
+    pub(super) fn take_keyframe(&mut self) -> bool {
+        std::mem::take(&mut self.keyframe)
     }
 
     pub(super) fn is_joined(&self) -> bool {

@@ -42,6 +42,8 @@ const SUSPECT: Duration = Duration::from_secs(10);
 const HEAL: Duration = Duration::from_secs(1);
 /// For how long a change of the link is a second source for a silence.
 const LINK_DOUBT: Duration = Duration::from_secs(10);
+/// A path that has come back may lose the keyframe that opened it, and a browser asks for another only after 3 s.
+const KEYFRAME_AGAIN: Duration = Duration::from_millis(500);
 /// How long after its own silence a box does not take up the restart offer of another that was under way meanwhile.
 const HEALED: Duration = Duration::from_secs(5);
 /// How often it is looked whether the server has given the sign of life a restart waits for.
@@ -157,6 +159,8 @@ pub(super) struct Peer {
     link_changed_at: Option<Timestamp>,
     /// When the present silence was noticed: a restart waits for a later sign of life of the server.
     silent_since: Option<Timestamp>,
+    /// When a recovered peer gets another keyframe.
+    keyframe_at: Option<Timestamp>,
     /// When the old path healed by itself.
     healed_at: Option<Timestamp>,
 
@@ -202,6 +206,7 @@ impl Peer {
             proof_since: None,
             link_changed_at: None,
             silent_since: None,
+            keyframe_at: None,
             healed_at: None,
             offer_at: None,
             act_at: None,

@@ -25,6 +25,7 @@ impl Peer {
         self.flow = Flow::default();
         self.restarted = false;
         self.silent_since = None;
+        self.keyframe_at = None;
         self.healed_at = None;
         self.set_state(ConnectionState::Closed, cx, now);
         self.set_ice(IceConnectionState::Closed, cx);

@@ -7,7 +7,10 @@ use super::super::effect::PeerOrder;
 use super::super::notice::Level;
 use super::super::snapshot::PeerPhase;
 use super::super::types::{ConnectionState, Timestamp};
-use super::{Context, ESTABLISH, Fate, HEAL, HEALED, LINK_DOUBT, LOOK_AGAIN, Peer, YIELD_FIRST};
+use super::{
+    Context, ESTABLISH, Fate, HEAL, HEALED, KEYFRAME_AGAIN, LINK_DOUBT, LOOK_AGAIN, Peer,
+    YIELD_FIRST,
+};
 
 impl Peer {
     /// When a stream that flowed has been silent for too long, as far as is known now.
@@ -137,6 +140,9 @@ impl Peer {
             let by_itself = self.phase == PeerPhase::Interrupted
                 || (self.phase == PeerPhase::Restarting && self.proof_since.is_none());
             self.healed_at = by_itself.then_some(now).or(self.healed_at);
+            if self.phase != PeerPhase::Negotiating {
+                self.keyframe_at = Some(now + KEYFRAME_AGAIN);
+            }
             self.enter_connected(cx);
         } else if self.phase != PeerPhase::Interrupted && self.proof_until.is_none() {
             // A new connection that says `connected`: now its packets must come. (Of a restart it is set by the answer.)

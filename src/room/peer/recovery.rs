@@ -118,6 +118,7 @@ impl Peer {
         let always = [
             self.suspicion_at(suspicion)
                 .map(|at| (at, "a stream silent")),
+            self.keyframe_at.map(|at| (at, "another keyframe due")),
             self.leaving_until.map(|at| (at, "leaver's grace over")),
         ];
         waiting
@@ -136,6 +137,10 @@ impl Peer {
         let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         if due(self.leaving_until) {
             return Fate::Gone;
+        }
+        if due(self.keyframe_at) {
+            self.keyframe_at = None;
+            cx.out.want_keyframe();
         }
         if due(self.suspicion_at(cx.recovery.suspicion)) && self.on_silence(cx, now) == Fate::Gone {
             return Fate::Gone;

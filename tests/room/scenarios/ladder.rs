@@ -598,6 +598,18 @@ fn several_silent_peers_recover_each_on_its_own_and_not_in_step() {
 }
 
 #[test]
+fn a_peer_whose_path_is_back_gets_another_keyframe_half_a_second_later() {
+    let (mut bench, generation) = flowing("z-1");
+    bench.pass(2_000);
+    bench.packets("z-1", generation);
+    bench.take();
+    bench.pass(490);
+    assert!(!bench.take().contains(&Effect::OrderKeyframe));
+    bench.pass(20);
+    assert!(bench.take().contains(&Effect::OrderKeyframe));
+}
+
+#[test]
 fn many_that_fail_at_once_are_all_called_again_a_little_apart() {
     let names: Vec<String> = (0..7).map(|number| format!("z-{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
