@@ -193,6 +193,7 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
         control_beats,
         replies: HashMap::new(),
     };
+    drop(tokio::spawn(host::watch_link(events.clone())));
     // Everything could be built from it. The disk may take its time.
     drop(tokio::task::spawn_blocking(move || {
         source.keep(&configuration);

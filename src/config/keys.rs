@@ -489,8 +489,15 @@ pub(super) static ROOT: &[Key] = &[
             key(
                 "suspicion_ms",
                 whole(100, 60_000),
+                "1500",
+                "How long a stream that flowed may be silent before its peer shows Reconnecting, in milliseconds.",
+            ),
+            key(
+                "action_ms",
+                whole(100, 60_000),
                 "3000",
-                "How long a peer may be disconnected before anything is done about it, in milliseconds.",
+                "How long silence alone may last before something is done about it, in milliseconds; at once where the \
+                 connection or the link says so, too. At least `suspicion_ms`.",
             ),
             key(
                 "restart_ms",

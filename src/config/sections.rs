@@ -41,7 +41,7 @@ pub(super) fn settings(root: &Section<'_>) -> Result<Settings, ConfigError> {
         video: video(root, default.video),
         audio: audio(root, default.audio),
         panel: panel(root, default.panel)?,
-        recovery: recovery(root, default.recovery),
+        recovery: recovery(root, default.recovery)?,
         control: control(root)?,
         hub: hub(root, default.hub)?,
         remote: remote(root)?,
@@ -312,10 +312,18 @@ fn millis(section: &Section<'_>, key: &'static str, default: Duration) -> Durati
         .map_or(default, |millis| Duration::from_millis(millis as u64))
 }
 
-fn recovery(root: &Section<'_>, default: RecoverySettings) -> RecoverySettings {
+fn recovery(
+    root: &Section<'_>,
+    default: RecoverySettings,
+) -> Result<RecoverySettings, ConfigError> {
     let section = root.section("recovery");
     let mut recovery = default;
     recovery.suspicion = millis(&section, "suspicion_ms", recovery.suspicion);
+    let action = recovery.action.max(recovery.suspicion);
+    recovery.action = millis(&section, "action_ms", action);
+    if recovery.action < recovery.suspicion {
+        return Err(section.error("action_ms", "must be at least suspicion_ms"));
+    }
     recovery.restart = millis(&section, "restart_ms", recovery.restart);
     recovery.slow_interval = millis(&section, "slow_interval_ms", recovery.slow_interval);
     if let Some(delays) = section.integers("recreate_ms") {
@@ -328,7 +336,7 @@ fn recovery(root: &Section<'_>, default: RecoverySettings) -> RecoverySettings {
         let last = *last;
         recovery.recreate.resize(attempts as usize, last);
     }
-    recovery
+    Ok(recovery)
 }
 
 fn control(root: &Section<'_>) -> Result<ControlSettings, ConfigError> {

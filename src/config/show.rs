@@ -119,6 +119,7 @@ impl Settings {
 
         page.section("[recovery]");
         page.key("suspicion_ms", millis(self.recovery.suspicion));
+        page.key("action_ms", millis(self.recovery.action));
         page.key("restart_ms", millis(self.recovery.restart));
         let delays = self.recovery.recreate.iter();
         page.key(

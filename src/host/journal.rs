@@ -51,7 +51,8 @@ pub fn logs_to_journal() -> bool {
     connected_to_journal()
 }
 
-/// Writes one of the room's notices; the member it is about becomes the field `PEER`.
+/// Writes one of the room's notices; the member it is about becomes the field `PEER`, what became of its connection `STATE` and
+/// `ATTEMPT`.
 pub fn log_notice(notice: &Notice) {
     let level = match notice.level {
         Level::Error => log::Level::Error,
@@ -59,11 +60,18 @@ pub fn log_notice(notice: &Notice) {
         Level::Info => log::Level::Info,
         Level::Debug => log::Level::Debug,
     };
-    match &notice.peer {
-        Some(peer) => {
+    match (&notice.peer, notice.story) {
+        (Some(peer), Some((phase, attempt))) => {
+            log::log!(
+                target: "huddled::room", level,
+                peer = peer.as_str(), state = phase.as_str(), attempt = attempt;
+                "{}", notice.text
+            );
+        }
+        (Some(peer), None) => {
             log::log!(target: "huddled::room", level, peer = peer.as_str(); "{}", notice.text);
         }
-        None => log::log!(target: "huddled::room", level, "{}", notice.text),
+        (None, _) => log::log!(target: "huddled::room", level, "{}", notice.text),
     }
 }
 

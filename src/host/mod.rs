@@ -1,8 +1,10 @@
-//! FLOOR 2: the operating system: the service manager, signals, the journal, credentials, the files of the configuration and the state file.
+//! FLOOR 2: the operating system: the service manager, signals, the journal, credentials, the files of the
+//! configuration, the network link and the state file.
 
 mod credential;
 mod journal;
 mod layers;
+mod link;
 mod notify;
 mod places;
 mod signals;
@@ -13,6 +15,7 @@ use std::path::PathBuf;
 pub use credential::read_credential;
 pub use journal::{install, log_notice, logs_to_journal};
 pub use layers::{keep_accepted, read_accepted, read_layer, read_layers, read_layers_in};
+pub use link::watch_link;
 pub use notify::{feed_watchdog, report_ready, report_status, report_stopping, watchdog_interval};
 pub use places::{StatePlaces, configuration_directory, create_state_directory, state_directory};
 pub use signals::{Signal, Signals};

@@ -78,6 +78,14 @@ impl Backoff {
         }
     }
 
+    /// Circumstances have changed: the fast attempts begin anew, and what failed is still failing.
+    pub(super) fn hurry(&mut self, now: Timestamp) {
+        if self.is_failing() {
+            self.since = Some(now);
+            self.attempts = 1;
+        }
+    }
+
     /// The series is over.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

@@ -18,7 +18,8 @@ pub enum PeerOrder {
     CreateOffer {
         /// To be named in the report.
         negotiation: NegotiationId,
-        /// With fresh ICE credentials.
+        /// With fresh ICE credentials. The old path must live on until the answer is applied: a peer that cannot hear us
+        /// loses nothing.
         ice_restart: bool,
     },
     /// Apply an offer, create an answer and make it the local description; answered by `AnswerCreated`.

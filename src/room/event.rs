@@ -183,6 +183,14 @@ pub enum PeerEvent {
     ConnectionState(ConnectionState),
     /// `iceConnectionState` changed.
     IceConnectionState(IceConnectionState),
+    /// When the newest RTP packet of each stream arrived over this connection; `None`: none has yet. Said twice a second
+    /// while packets arrive, at once when they arrive again after a pause, and never in a silence.
+    PacketsArrived {
+        /// The peer's voice.
+        audio: Option<Timestamp>,
+        /// The peer's camera.
+        video: Option<Timestamp>,
+    },
     /// The peer asked for a keyframe (PLI or FIR), its slot overflowed, or it just connected.
     KeyframeRequested,
     /// The connection ended while nobody was closing it.
@@ -240,6 +248,12 @@ pub enum Event {
         generation: Generation,
         /// What.
         event: PeerEvent,
+    },
+
+    /// The machine's link to the network changed: an interface, an address or a route came or went.
+    LinkChanged {
+        /// Something but this machine itself can be reached. Also where there is nothing but the loopback interface.
+        up: bool,
     },
 
     /// The microphone pipeline applied an order: this is what leaves the encoder from now on.

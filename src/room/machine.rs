@@ -56,6 +56,8 @@ pub struct Room {
     gestures: Gestures,
     indicator: Indicator,
     liveness: Liveness,
+    /// The machine's link to the network; up until something else is reported.
+    link_up: bool,
     /// Members' signaling that overtook `meeting:joined`.
     held: VecDeque<ServerMessage>,
     /// The server was reached, or refused us, or was found away.
@@ -113,6 +115,7 @@ impl Room {
             gestures: Gestures::default(),
             indicator: Indicator::default(),
             liveness: Liveness::default(),
+            link_up: true,
             held: VecDeque::new(),
             met_server: false,
             ready_by: None,
@@ -181,7 +184,10 @@ impl Room {
         own.into_iter()
             .chain(self.signaling.deadlines())
             .chain(self.media.deadlines())
-            .chain(self.roster.deadlines(self.out.is_joined()))
+            .chain(self.roster.deadlines(
+                self.out.is_joined() && self.link_up,
+                self.settings.recovery.suspicion,
+            ))
             .min_by_key(|(at, _)| *at)
     }
 
@@ -231,6 +237,7 @@ impl Room {
                 generation,
                 event,
             } => self.on_peer(&peer, generation, event, now),
+            Event::LinkChanged { up } => self.on_link_changed(up, now),
             Event::MicrophoneConfirmed { muted } => {
                 self.media
                     .on_confirmed(Kind::Microphone, muted, &mut self.out, now);
@@ -306,6 +313,25 @@ impl Room {
             // Stopping is progress; its own deadline ends it.
             self.out.push(Effect::FeedWatchdog);
         }
+    }
+
+    fn on_link_changed(&mut self, up: bool, now: Timestamp) {
+        if up != self.link_up {
+            let text = if up {
+                "the network link is up again"
+            } else {
+                "the network link is down; waiting for it"
+            };
+            self.out
+                .notify(if up { Level::Info } else { Level::Warn }, text);
+        }
+        self.link_up = up;
+        if up && self.life == Life::Running {
+            let was_joined = self.signaling.is_joined();
+            self.signaling.on_link_changed(&mut self.out, now);
+            self.after_signaling(was_joined);
+        }
+        self.with_peers(|roster, cx| roster.on_link_changed(cx, now));
     }
 
     fn on_beats(&mut self, counts: &[(Stage, u64)], now: Timestamp) {
@@ -462,6 +488,8 @@ impl Room {
             let mut cx = Context {
                 own: &identity.user,
                 recovery: &settings.recovery,
+                link_up: self.link_up,
+                heard_at: self.signaling.heard_at,
                 rng: &mut self.rng,
                 out: &mut self.out,
             };
@@ -504,6 +532,8 @@ impl Room {
             let mut cx = Context {
                 own: &identity.user,
                 recovery: &self.settings.recovery,
+                link_up: self.link_up,
+                heard_at: self.signaling.heard_at,
                 rng: &mut self.rng,
                 out: &mut self.out,
             };
@@ -530,6 +560,12 @@ impl Room {
         if self.life == Life::Running {
             self.with_peers(|roster, cx| roster.handle_timeout(cx, now));
             self.signaling.set_has_members(!self.roster.is_empty());
+            if self.out.take_keyframe() {
+                self.media.on_keyframe_requested(&mut self.out, now);
+            }
+            if self.out.take_doubt() {
+                self.signaling.on_doubt(&mut self.out, now);
+            }
             if self.signaling.take_asked() {
                 self.roster.on_asked();
             }

@@ -79,6 +79,8 @@ pub(super) struct Negotiation {
     remote_ufrag: Option<Option<String>>,
     /// `mark` before the description that is being applied.
     mark_before: Option<String>,
+    /// The negotiation that restarts ICE, ours or the peer's; of interest while it is the current one.
+    restart: Option<NegotiationId>,
     queued: Option<(Sdp, Dialect)>,
     /// The newest offer ignored in favour of ours.
     ignored: Option<(Sdp, Dialect)>,
@@ -105,6 +107,7 @@ impl Negotiation {
             mark: None,
             remote_ufrag: None,
             mark_before: None,
+            restart: None,
             queued: None,
             ignored: None,
             sent: BTreeSet::new(),
@@ -125,6 +128,35 @@ impl Negotiation {
         }
     }
 
+    pub(super) fn is_stable(&self) -> bool {
+        self.state == State::Stable
+    }
+
+    /// The negotiation under way restarts ICE.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.restart.is_some() && self.restart == self.current()
+    }
+
+    fn has_other_ufrag(&self, sdp: &Sdp) -> bool {
+        let known = self.remote_ufrag.as_ref().and_then(Option::as_deref);
+        known.is_some() && sdp.ice_ufrag().is_some() && known != sdp.ice_ufrag()
+    }
+
+    /// This offer restarts ICE over the present connection of the peer's.
+    pub(super) fn is_restarted_by(&self, offer: &Sdp) -> bool {
+        self.mark == offer.connection_mark() && self.has_other_ufrag(offer)
+    }
+
+    /// An answer to our restart offer that comes from another connection of the peer's than this one's.
+    pub(super) fn is_of_another(&self, answer: &Sdp) -> bool {
+        let mark = answer.connection_mark();
+        matches!(self.state, State::AwaitingAnswer { .. })
+            && self.is_restarting()
+            && self.mark.is_some()
+            && mark.is_some()
+            && self.mark != mark
+    }
+
     /// The shell was ordered a description and has not reported.
     pub(super) fn is_ordered(&self) -> bool {
         match self.state {
@@ -136,8 +168,9 @@ impl Negotiation {
     }
 
     /// `CreateOffer` was ordered.
-    pub(super) fn enter_creating_offer(&mut self, negotiation: NegotiationId) {
+    pub(super) fn enter_creating_offer(&mut self, negotiation: NegotiationId, ice_restart: bool) {
         debug_assert_eq!(self.state, State::Stable, "one offer in flight");
+        self.restart = ice_restart.then_some(negotiation);
         self.held.clear();
         self.state = State::CreatingOffer { negotiation };
     }
@@ -152,6 +185,7 @@ impl Negotiation {
         if let Some(taken_back) = self.current() {
             self.sent.remove(&taken_back);
         }
+        self.restart = self.has_other_ufrag(&offer).then_some(negotiation);
         self.held.clear();
         self.with_offer.clear();
         self.ignored = None;
@@ -436,7 +470,7 @@ mod tests {
 
     pub(super) fn offered(dialect: Dialect) -> Negotiation {
         let mut negotiation = Negotiation::new();
-        negotiation.enter_creating_offer(NegotiationId(1));
+        negotiation.enter_creating_offer(NegotiationId(1), false);
         let offer = description("own", 1);
         assert!(
             negotiation
@@ -449,7 +483,7 @@ mod tests {
     #[test]
     fn local_candidates_wait_for_their_description_and_the_oldest_of_too_many_go() {
         let mut negotiation = Negotiation::new();
-        negotiation.enter_creating_offer(NegotiationId(1));
+        negotiation.enter_creating_offer(NegotiationId(1), false);
         for number in 0..CANDIDATES + 5 {
             assert_eq!(
                 negotiation.on_local_candidate(NegotiationId(1), candidate(number)),

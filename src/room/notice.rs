@@ -1,5 +1,6 @@
 //! Facts for people: wording and level in one place.
 
+use super::snapshot::PeerPhase;
 use super::types::PeerId;
 
 /// How urgent a notice is; the journal's levels.
@@ -24,4 +25,7 @@ pub struct Notice {
     pub text: String,
     /// The member it is about; becomes the journal field `PEER`.
     pub peer: Option<PeerId>,
+    /// What became of that member's connection: our decision and how many fast attempts it has taken; the journal fields `STATE`
+    /// and `ATTEMPT`.
+    pub story: Option<(PeerPhase, u32)>,
 }

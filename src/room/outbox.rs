@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::effect::{Effect, PeerOrder, RoomEvent};
 use super::message::ClientMessage;
 use super::notice::{Level, Notice};
+use super::snapshot::PeerPhase;
 use super::types::{Generation, NegotiationId, PeerId, SessionId, Timestamp};
 
 /// A close that is not answered by then never will be, and nobody waits for it any more.
@@ -17,6 +18,10 @@ pub(super) struct Outbox {
     effects: VecDeque<Effect>,
     /// The signaling connection messages go to, once the meeting is joined.
     joined: Option<SessionId>,
+    /// A peer has gone silent: whether the server still hears us is to be found out.
+    doubt: bool,
+    /// A peer that has recovered needs a keyframe of ours.
+    keyframe: bool,
     open: BTreeSet<Generation>,
     /// Since when.
     closing: BTreeMap<Generation, Timestamp>,
@@ -38,6 +43,26 @@ impl Outbox {
         self.joined = session;
     }
 
+    /// Something has gone silent.
+    pub(super) fn doubt(&mut self) {
+        self.doubt = true;
+    }
+
+    /// Whether something has gone silent since the last look.
+    pub(super) fn take_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.doubt)
+    }
+
+    /// A peer needs a keyframe of ours.
+    pub(super) fn want_keyframe(&mut self) {
+        self.keyframe = true;
+    }
+
+    /// Whether one was wanted since the last look.
+    pub(super) fn take_keyframe(&mut self) -> bool {
+        std::mem::take(&mut self.keyframe)
+    }
+
     pub(super) fn is_joined(&self) -> bool {
         self.joined.is_some()
     }
@@ -55,6 +80,7 @@ impl Outbox {
             level,
             text: text.into(),
             peer: None,
+            story: None,
         }));
     }
 
@@ -63,6 +89,23 @@ impl Outbox {
             level,
             text: text.into(),
             peer: Some(peer.clone()),
+            story: None,
+        }));
+    }
+
+    /// A turn in the story of a member's connection.
+    pub(super) fn tell(
+        &mut self,
+        peer: &PeerId,
+        level: Level,
+        story: (PeerPhase, u32),
+        text: impl Into<String>,
+    ) {
+        self.push(Effect::Notify(Notice {
+            level,
+            text: text.into(),
+            peer: Some(peer.clone()),
+            story: Some(story),
         }));
     }
 

@@ -1,11 +1,16 @@
 //! One remote member: W3C states observed, our phase decided; first contact, grace, recreation.
 
 mod connection;
+mod flow;
+mod ladder;
 mod recovery;
 mod reports;
+mod shown;
 
 use std::collections::VecDeque;
 use std::time::Duration;
+
+use flow::Flow;
 
 use super::backoff::Rng;
 use super::effect::PeerOrder;
@@ -14,7 +19,7 @@ use super::negotiation::{CANDIDATES, Negotiation, State, Verdict};
 use super::notice::Level;
 use super::outbox::Outbox;
 use super::settings::RecoverySettings;
-use super::snapshot::{Badge, PeerPhase, PeerSnapshot};
+use super::snapshot::PeerPhase;
 use super::types::{
     ConnectionState, Dialect, Generation, IceCandidate, IceConnectionState, PeerId, Sdp, Timestamp,
 };
@@ -33,8 +38,18 @@ const LEFT_GRACE: Duration = Duration::from_secs(5);
 const STALE: Duration = Duration::from_secs(5);
 /// For how long after a sign of renewal a `disconnected` is believed at once.
 const SUSPECT: Duration = Duration::from_secs(10);
-/// How long an old connection gets to heal by itself once the server is back.
+/// How long an old path gets to heal by itself once the link or the server is back.
 const HEAL: Duration = Duration::from_secs(1);
+/// For how long a change of the link is a second source for a silence.
+const LINK_DOUBT: Duration = Duration::from_secs(10);
+/// A path that has come back may lose the keyframe that opened it, and a browser asks for another only after 3 s.
+const KEYFRAME_AGAIN: Duration = Duration::from_millis(500);
+/// How long after its own silence a box does not take up the restart offer of another that was under way meanwhile.
+const HEALED: Duration = Duration::from_secs(5);
+/// How often it is looked whether the server has given the sign of life a restart waits for.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How much later the box acts whose offer would yield in a collision.
+const YIELD_FIRST: Duration = Duration::from_millis(400);
 /// A member that never said a thing gets offers at full pace for this long,
 const ABSENT_FAST: Duration = Duration::from_secs(25);
 /// and then this long after each was given up, which makes one a minute.
@@ -47,8 +62,20 @@ const OFFERS: usize = 4;
 pub(super) struct Context<'a> {
     pub(super) own: &'a PeerId,
     pub(super) recovery: &'a RecoverySettings,
+    /// The machine's link to the network.
+    pub(super) link_up: bool,
+    /// When the server said something last.
+    pub(super) heard_at: Timestamp,
     pub(super) rng: &'a mut Rng,
     pub(super) out: &'a mut Outbox,
+}
+
+impl Context<'_> {
+    /// Whether anything done about a connection could succeed. Else the box waits: an old path heals by itself, and no
+    /// attempt is used up.
+    fn may_act(&self) -> bool {
+        self.link_up && self.out.is_joined()
+    }
 }
 
 /// Whether the peer is still to be kept.
@@ -72,19 +99,21 @@ pub(super) struct Connection {
 }
 
 /// ```text
-///                       connected                  disconnected
-///   Negotiating ─────────────────────> Connected ────────────────> Interrupted
-///      │    ^                            ^    ^                      │     │
-///      │    │ new offer or ready         │    └──── connected ───────┘     │ too long, failed, died
-///      │    └─────────────┐              │ connected                       v
-///      │ heard, no answer,└────────── Recreating <─────────────────────────┘
-///      │ failed, too slow               │    ^  1, 2, 4 s, new generation, explicit offer
-///      └────────────────────────────────┘    │
-///                         attempts used up   v
-///                                          Failed: slow attempts, until a new offer, a ready, or leaving
+///                     connected            silent 1.5 s, disconnected
+///   Negotiating ──────────────> Connected ──────────────────────────> Interrupted: shown, keyframe asked for
+///      │    ^                   ^ ^  ^  ^                               │     │
+///      │    │ new offer, ready  │ │  │  └───────── packets ─────────────┘     │ both sources agree, or 3 s:
+///      │    └────────┐          │ │  │                                        v act (joined, link up)
+///      │             │          │ │  └─ packets: old path healed, or ── Restarting: offer out, old path kept
+///      │ no answer,  │          │ │     newer than the answer             │    until it is answered
+///      │ failed,     │          │ │                                       │ unanswered 10 s, no packets 3 s,
+///      │ too slow    │          │ │ connected and packets                 v failed, died; or a restart was tried
+///      └─────────────┼──────────┼─┴───────────────────────────────── Recreating: after 1, 2, 4 s a new generation,
+///                    │          │                                       │        explicit offer
+///                    │          │ connected and packets                 v attempts used up
+///                    └──────────┴────────────────────────────────── Failed: slow attempts for ever
 /// ```
-/// `Restarting` (an ICE restart of ours between Interrupted and Recreating) has its place in [`PeerPhase`] and in
-/// [`PeerOrder::CreateOffer`]; the recovery ladder adds it.
+/// While the link is down or the server away no deadline of this drawing fires except the first: the box waits.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     id: PeerId,
@@ -119,9 +148,28 @@ pub(super) struct Peer {
     /// When the first offer went to a member that never said a thing.
     first_offer_at: Option<Timestamp>,
 
-    /// The next connection attempt. Waits while the server is away.
+    /// Its packets over the present connection.
+    flow: Flow,
+    /// Packets came since it began anew of its own accord, so a recovery of ours must bring them back.
+    sends: bool,
+    /// An ICE restart of ours was tried in this story.
+    restarted: bool,
+    /// When the restart was negotiated whose packets are awaited; older ones prove nothing.
+    proof_since: Option<Timestamp>,
+    link_changed_at: Option<Timestamp>,
+    /// When the present silence was noticed: a restart waits for a later sign of life of the server.
+    silent_since: Option<Timestamp>,
+    /// When a recovered peer gets another keyframe.
+    keyframe_at: Option<Timestamp>,
+    /// When the old path healed by itself.
+    healed_at: Option<Timestamp>,
+
+    /// The next connection attempt. Waits while the link or the server is away, as do the next two.
     offer_at: Option<Timestamp>,
-    interrupted_until: Option<Timestamp>,
+    /// When something is done about an interruption.
+    act_at: Option<Timestamp>,
+    /// When the packets that prove a recovery must have come.
+    proof_until: Option<Timestamp>,
     leaving_until: Option<Timestamp>,
     stale_until: Option<Timestamp>,
     suspect_until: Option<Timestamp>,
@@ -152,8 +200,17 @@ impl Peer {
             ice: IceConnectionState::New,
             announced: false,
             first_offer_at: None,
+            flow: Flow::default(),
+            sends: false,
+            restarted: false,
+            proof_since: None,
+            link_changed_at: None,
+            silent_since: None,
+            keyframe_at: None,
+            healed_at: None,
             offer_at: None,
-            interrupted_until: None,
+            act_at: None,
+            proof_until: None,
             leaving_until: None,
             stale_until: None,
             suspect_until: None,
@@ -168,7 +225,7 @@ impl Peer {
             self.name.clone_from(&row.name);
         }
         self.muted = row.muted.unwrap_or(self.muted);
-        self.video_off = row.video_off.unwrap_or(self.video_off);
+        self.set_video_off(row.video_off);
         if self.leaving_until.is_some() {
             // It left and is back: its old connection may be dead on its side.
             self.suspect_until = Some(now + SUSPECT);
@@ -195,15 +252,22 @@ impl Peer {
         sharing: Option<bool>,
     ) {
         self.muted = muted.unwrap_or(self.muted);
-        self.video_off = video_off.unwrap_or(self.video_off);
+        self.set_video_off(video_off);
         self.sharing = sharing.unwrap_or(self.sharing);
+    }
+
+    fn set_video_off(&mut self, video_off: Option<bool>) {
+        if let Some(video_off) = video_off.filter(|off| *off != self.video_off) {
+            self.video_off = video_off;
+            self.flow.forget_video();
+        }
     }
 
     /// `meeting:user-left`: a live connection gets a grace, because the server says so of boxes, too, whose media goes on
     /// while they reconnect to it.
     pub(super) fn on_left(&mut self, now: Timestamp) -> Fate {
         self.ready_at = None;
-        if self.state == ConnectionState::Connected {
+        if self.phase == PeerPhase::Connected {
             self.leaving_until.get_or_insert(now + LEFT_GRACE);
             Fate::Stays
         } else {
@@ -239,11 +303,15 @@ impl Peer {
         if !self.confirmed {
             self.stale_until = Some(now + STALE);
         }
+        self.wait_for_healing(cx, now);
         match self.state {
-            ConnectionState::Connected => self.suspect_until = Some(now + SUSPECT),
-            ConnectionState::Disconnected => {
-                self.interrupted_until = self.interrupted_until.max(Some(now + HEAL));
+            ConnectionState::Connected | ConnectionState::Disconnected => {
+                if !self.is_box {
+                    self.suspect_until = Some(now + SUSPECT);
+                }
             }
+            ConnectionState::New | ConnectionState::Connecting
+                if self.phase == PeerPhase::Restarting => {}
             ConnectionState::New
             | ConnectionState::Connecting
             | ConnectionState::Failed
@@ -289,7 +357,18 @@ impl Peer {
             return;
         }
         let young = now.since(connection.opened_at) < TWIN;
+        if self.is_box && self.phase == PeerPhase::Restarting {
+            // It may have missed our restart offer; the wait before its repetition lets the old path heal.
+            connection.negotiation.restart_waits(now);
+            return;
+        }
         match connection.negotiation.state {
+            State::AwaitingAnswer { .. } if connection.negotiation.is_restarting() => {
+                // A browser has begun anew; a box is well, for its packets came back.
+                if !self.is_box {
+                    self.renew(cx, now);
+                }
+            }
             State::AwaitingAnswer { .. } => {
                 // It may have thrown our offer away; the same one again costs nothing.
                 connection.negotiation.restart_waits(now);
@@ -297,17 +376,23 @@ impl Peer {
             }
             State::CreatingOffer { .. } => {}
             State::Stable | State::ApplyingAnswer { .. } | State::CreatingAnswer { .. } => {
-                if young {
+                let lives = matches!(self.phase, PeerPhase::Connected | PeerPhase::Interrupted);
+                if young || (self.is_box && lives) {
                     // It called us and then said that it is ready; or it began anew at once, which its silence will tell.
                     self.suspect_until = Some(now + SUSPECT);
-                } else if self.is_box && self.state == ConnectionState::Connected {
-                    self.suspect_until = Some(now + SUSPECT);
+                    self.wait_for_healing(cx, now);
                 } else {
-                    self.close(cx, now);
-                    self.begin(cx, now);
+                    self.renew(cx, now);
                 }
             }
         }
+    }
+
+    /// It began anew of its own accord, and may send nothing this time.
+    fn renew(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        self.close(cx, now);
+        self.sends = false;
+        self.begin(cx, now);
     }
 
     fn start_afresh(&mut self) {
@@ -335,10 +420,14 @@ impl Peer {
         self.is_box = sdp.is_from_box();
         self.start_afresh();
         let own_is_greater = *cx.own > self.id;
+        let overtaken = self.is_overtaken(now);
         let Some(connection) = &mut self.connection else {
             self.open_and_accept(sdp, dialect, cx, now);
             return;
         };
+        if overtaken && connection.negotiation.is_restarted_by(&sdp) {
+            return;
+        }
         match connection
             .negotiation
             .judge_offer(&sdp, dialect, own_is_greater)
@@ -346,6 +435,8 @@ impl Peer {
             Verdict::Duplicate | Verdict::Ignore | Verdict::Queue => {}
             Verdict::NewConnection => {
                 self.close(cx, now);
+                // A box always sends; a browser may have been loaded anew without a microphone.
+                self.sends &= self.is_box;
                 self.open_and_accept(sdp, dialect, cx, now);
             }
             Verdict::Accept => self.accept(sdp, dialect, cx, now),
@@ -371,6 +462,12 @@ impl Peer {
         let Some(connection) = &mut self.connection else {
             return;
         };
+        if connection.negotiation.is_of_another(&sdp) {
+            // It has a new connection, which our restart cannot reach.
+            self.close(cx, now);
+            self.begin(cx, now);
+            return;
+        }
         if self.state != ConnectionState::Connected
             && connection.negotiation.is_contradicted_by(&sdp)
         {
@@ -437,49 +534,6 @@ impl Peer {
                 cx.out.order(&self.id, connection.generation, order);
             }
         }
-    }
-
-    // ---- what is shown
-
-    pub(super) fn snapshot(&self, recovery: &RecoverySettings) -> PeerSnapshot {
-        let badge = match self.phase {
-            PeerPhase::Connected => None,
-            PeerPhase::Negotiating => Some(Badge::Connecting),
-            PeerPhase::Interrupted | PeerPhase::Restarting | PeerPhase::Recreating => {
-                Some(Badge::Reconnecting)
-            }
-            PeerPhase::Failed => Some(Badge::Failed),
-        };
-        PeerSnapshot {
-            user: self.id.clone(),
-            name: self
-                .name
-                .clone()
-                .unwrap_or_else(|| self.id.as_str().to_owned()),
-            connection_state: self.state,
-            previous_connection_state: self.previous,
-            ice_connection_state: self.ice,
-            phase: self.phase,
-            attempt: self.attempt,
-            max_attempts: max_attempts(recovery),
-            since: self.since,
-            badge,
-            muted: self.muted,
-            video_off: self.video_off,
-            sharing: self.sharing,
-        }
-    }
-
-    pub(super) fn check_invariants(&self) {
-        debug_assert!(self.early.len() <= CANDIDATES, "early candidates bounded");
-        debug_assert!(
-            self.phase != PeerPhase::Connected || self.state == ConnectionState::Connected,
-            "phase connected means connected"
-        );
-        debug_assert!(
-            self.announced || self.state != ConnectionState::Connected,
-            "connected peers are announced"
-        );
     }
 }
 

@@ -257,17 +257,27 @@ impl Roster {
             .is_some_and(|connection| connection.generation == generation)
     }
 
+    /// The machine's link changed.
+    pub(super) fn on_link_changed(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        for peer in self.peers.values_mut() {
+            peer.on_link_changed(cx, now);
+        }
+    }
+
+    /// `may_act`: the link is up and the meeting joined.
     pub(super) fn deadlines(
         &self,
-        joined: bool,
+        may_act: bool,
+        suspicion: Duration,
     ) -> impl Iterator<Item = (Timestamp, &'static str)> {
-        self.peers.values().flat_map(move |p| p.deadlines(joined))
+        let peers = self.peers.values();
+        peers.flat_map(move |peer| peer.deadlines(may_act, suspicion))
     }
 
     pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>, now: Timestamp) {
         let mut gone = Vec::new();
         for (id, peer) in &mut self.peers {
-            if peer.handle_timeout(cx, now) == Fate::Gone {
+            if peer.handle_timeout(&mut self.slots, cx, now) == Fate::Gone {
                 gone.push(id.clone());
             }
         }
@@ -303,6 +313,8 @@ mod tests {
         let mut cx = Context {
             own: &own,
             recovery: &recovery,
+            link_up: true,
+            heard_at: Timestamp::default(),
             rng: &mut rng,
             out: &mut out,
         };

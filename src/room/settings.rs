@@ -17,9 +17,12 @@ pub enum FirstStart {
 /// Delays and limits of recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoverySettings {
-    /// How long a peer may be `disconnected` before anything is done about it.
+    /// How long a stream that flowed may be silent before its peer is shown as reconnecting.
     pub suspicion: Duration,
-    /// How long an ICE restart may take before the connection is made anew.
+    /// How long everything may be silent before something is done, where nothing but the silence speaks for it.
+    pub action: Duration,
+    /// How long packets may take to come after an answered ICE restart, or over a new connection that says
+    /// `connected`, before the connection is made anew.
     pub restart: Duration,
     /// Waits before the new connections of the fast attempts.
     pub recreate: Vec<Duration>,
@@ -30,7 +33,8 @@ pub struct RecoverySettings {
 impl Default for RecoverySettings {
     fn default() -> Self {
         Self {
-            suspicion: Duration::from_millis(3000),
+            suspicion: Duration::from_millis(1500),
+            action: Duration::from_millis(3000),
             restart: Duration::from_millis(3000),
             recreate: vec![
                 Duration::from_secs(1),

@@ -27,6 +27,8 @@ const REFRESH: Duration = Duration::from_secs(45);
 const STABLE: Duration = Duration::from_secs(10);
 /// What the server reports is told at most this often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the server may take to answer after the machine's link changed: a connection that survived that answers at once.
+const LINK_PROBE_WAIT: Duration = Duration::from_millis(1500);
 /// A second ghost of ourselves within this time wants a new connection.
 const GHOST_AGAIN: Duration = Duration::from_secs(5);
 
@@ -76,7 +78,9 @@ pub(super) struct Signaling {
     configured: bool,
     last_session: u64,
     backoff: Backoff,
-    heard_at: Timestamp,
+    pub(super) heard_at: Timestamp,
+    /// When members were asked for because of a silence.
+    doubted_at: Option<Timestamp>,
     probe_until: Option<Timestamp>,
     alone_probe_at: Timestamp,
     refresh_at: Timestamp,
@@ -107,6 +111,7 @@ impl Signaling {
             last_session: 0,
             backoff: Backoff::default(),
             heard_at: now,
+            doubted_at: None,
             probe_until: None,
             alone_probe_at: now,
             refresh_at: now,
@@ -348,6 +353,37 @@ impl Signaling {
             out,
             now,
         );
+    }
+
+    /// The machine's link came (back), or its address or route changed: what was begun over the old one is begun anew, what seems to
+    /// stand is asked. A refusal was no matter of the link.
+    pub(super) fn on_link_changed(&mut self, out: &mut Outbox, now: Timestamp) {
+        match self.state {
+            State::Idle | State::Waiting { refused: true, .. } => {}
+            State::Waiting { refused: false, .. } => {
+                self.backoff.hurry(now);
+                self.open(out, now);
+            }
+            State::Connecting { session, .. }
+            | State::Joining { session, .. }
+            | State::Leaving { session, .. } => {
+                out.push(Effect::CloseSignaling {
+                    session,
+                    leave: false,
+                });
+                self.backoff.hurry(now);
+                self.enter(
+                    State::Waiting {
+                        until: now,
+                        refused: false,
+                    },
+                    out,
+                    now,
+                );
+                self.open(out, now);
+            }
+            State::Joined { .. } => self.ask(LINK_PROBE_WAIT, out, now),
+        }
     }
 
     /// A session that held a while ends the series of failures; one that is dropped right after each join does not.

@@ -11,6 +11,7 @@
 //! ```
 
 mod addresses;
+mod arrivals;
 mod connection;
 mod credentials;
 mod error;

@@ -12,6 +12,9 @@ use crate::room::{NegotiationId, PeerEvent, Sdp};
 /// Our offer that waits for its answer.
 pub(super) struct PendingOffer {
     outline: Outline,
+    /// An ICE restart ends the old path the moment its offer becomes the local description (in the crate, not in RFC 8829),
+    /// so that waits for the answer: until then the old path may heal.
+    unapplied: Option<RTCSessionDescription>,
     /// What [`Session::description`] and the current negotiation were before.
     before: (Option<Outline>, NegotiationId),
 }
@@ -28,8 +31,9 @@ impl Session {
         );
         // Gathering starts inside of `set_local_description`.
         self.observations.negotiation.set(negotiation);
-        let made = self.make_offer(ice_restart).await;
-        let (text, outline) = match made {
+        // What was taken back unapplied would be applied with any offer.
+        let made = self.make_offer(ice_restart || self.staged).await;
+        let (text, outline, unapplied) = match made {
             Ok(made) => made,
             Err(error) => {
                 self.observations.negotiation.set(before.1);
@@ -37,23 +41,32 @@ impl Session {
             }
         };
         self.description = Some(outline.clone());
-        self.offer = Some(PendingOffer { outline, before });
+        self.offer = Some(PendingOffer {
+            outline,
+            unapplied,
+            before,
+        });
         Ok(PeerEvent::OfferCreated {
             negotiation,
             sdp: Sdp::new(&marked(&text)),
         })
     }
 
-    async fn make_offer(&self, ice_restart: bool) -> Result<(String, Outline), Error> {
+    async fn make_offer(
+        &self,
+        ice_restart: bool,
+    ) -> Result<(String, Outline, Option<RTCSessionDescription>), Error> {
         let connection = &self.connection.inner;
         let offer = connection
             .create_offer(Some(RTCOfferOptions { ice_restart }))
             .await?;
         let text = offer.sdp.clone();
         let outline = Outline::parse(&text).map_err(Error::Description)?;
-        self.renew_servers_at_a_restart(&outline).await?;
+        if ice_restart {
+            return Ok((text, outline, Some(offer)));
+        }
         connection.set_local_description(offer).await?;
-        Ok((text, outline))
+        Ok((text, outline, None))
     }
 
     pub(super) async fn accept_offer(
@@ -65,10 +78,17 @@ impl Session {
             return Err(Error::State("our own offer is pending; roll it back first"));
         }
         let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
+        if self.staged && remote.username_fragment == self.remote_fragment {
+            // The crate would restart ICE with the answer, and the peer, which did not, would be lost.
+            self.broken = true;
+            return Err(Error::State("an ICE restart taken back stands in the way"));
+        }
         let offer = RTCSessionDescription::offer(sdp.as_str().to_owned())?;
         let answered = self.answer(negotiation, offer, &remote).await;
         self.broken = answered.is_err();
         let (text, outline) = answered?;
+        self.staged = false;
+        self.remote_fragment = remote.username_fragment;
         self.description = Some(outline);
         self.read_payload_types().await;
         Ok(PeerEvent::AnswerCreated {
@@ -115,7 +135,7 @@ impl Session {
         negotiation: NegotiationId,
         sdp: &Sdp,
     ) -> Result<PeerEvent, Error> {
-        let Some(pending) = &self.offer else {
+        let Some(pending) = &mut self.offer else {
             return Err(Error::State("no offer of ours is pending"));
         };
         let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
@@ -125,10 +145,20 @@ impl Session {
             ));
         }
         let answer = RTCSessionDescription::answer(sdp.as_str().to_owned())?;
-        let applied = self.connection.inner.set_remote_description(answer).await;
+        let connection = &self.connection.inner;
+        if let Some(offer) = pending.unapplied.take() {
+            // The restart begins only now, and its allocations are made with what the servers want by now.
+            self.connection.renew_servers(&self.servers).await?;
+            let applied = connection.set_local_description(offer).await;
+            self.broken = applied.is_err();
+            applied?;
+        }
+        let applied = connection.set_remote_description(answer).await;
         self.broken = applied.is_err();
         applied?;
         self.offer = None;
+        self.staged = false;
+        self.remote_fragment = remote.username_fragment;
         self.read_payload_types().await;
         Ok(PeerEvent::AnswerApplied { negotiation })
     }
@@ -137,16 +167,18 @@ impl Session {
         &mut self,
         negotiation: NegotiationId,
     ) -> Result<PeerEvent, Error> {
-        if self.offer.is_none() {
+        let Some(pending) = self.offer.take() else {
             return Err(Error::State("no offer of ours is pending"));
+        };
+        if pending.unapplied.is_some() {
+            self.staged = true;
+        } else {
+            let connection = &self.connection.inner;
+            connection.set_local_description(rollback()).await?;
         }
-        let connection = &self.connection.inner;
-        connection.set_local_description(rollback()).await?;
-        if let Some(pending) = self.offer.take() {
-            let (description, current) = pending.before;
-            self.description = description;
-            self.observations.negotiation.set(current);
-        }
+        let (description, current) = pending.before;
+        self.description = description;
+        self.observations.negotiation.set(current);
         Ok(PeerEvent::RolledBack { negotiation })
     }
 

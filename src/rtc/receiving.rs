@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
+use super::arrivals::Arrivals;
 use super::health::Counters;
 use crate::clock::monotonic;
 use crate::media::AudioPacket;
@@ -37,6 +38,7 @@ pub(super) struct Receiving {
     /// Told once when the connection's task is gone.
     pub(super) ended: mpsc::Sender<()>,
     pub(super) counters: Arc<Counters>,
+    pub(super) arrivals: Arrivals,
 }
 
 /// What a track is to us.
@@ -113,6 +115,7 @@ impl Receiving {
         let header = packet.header;
         match role {
             Role::Voice => {
+                self.arrivals.on_audio(now);
                 let audio = AudioPacket {
                     sequence: header.sequence_number,
                     media_time: header.timestamp,
@@ -123,6 +126,7 @@ impl Receiving {
                 false
             }
             Role::Camera => {
+                self.arrivals.on_video(now);
                 self.camera_ssrc.store(header.ssrc, Ordering::Relaxed);
                 self.inbound.push_video(
                     header.sequence_number,

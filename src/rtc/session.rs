@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::peer_connection::{RTCIceCandidateInit, StatsSelector};
 
+use super::arrivals::Arrivals;
 use super::connection::{Connection, OPERATION_LIMIT};
 use super::error::Error;
 use super::handler::{Finding, Observations};
@@ -32,6 +33,8 @@ pub(super) const ORDERS: usize = 512;
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests for a keyframe that come closer than this are one event; the room merges over all peers.
 const KEYFRAME_EVENT_INTERVAL: Duration = Duration::from_millis(50);
+/// How often it is told when packets arrived last, if any did.
+const ARRIVALS_INTERVAL: Duration = Duration::from_millis(500);
 /// What `close()` may take: it waits at most 100 ms for the crate's task.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -139,6 +142,7 @@ pub(super) async fn run(parts: Parts) {
         camera_ssrc: AtomicU32::new(0),
         ended: ended_in,
         counters: Arc::clone(&counters),
+        arrivals: Arrivals::default(),
     });
     let mut session = Session {
         connection,
@@ -150,6 +154,8 @@ pub(super) async fn run(parts: Parts) {
         counters,
         offer: None,
         description: None,
+        remote_fragment: None,
+        staged: false,
         broken: false,
         dead: false,
     };
@@ -193,6 +199,11 @@ pub(super) struct Session {
     pub(super) offer: Option<PendingOffer>,
     /// The local description in effect.
     pub(super) description: Option<Outline>,
+    /// `ice-ufrag` of the remote description in effect.
+    pub(super) remote_fragment: Option<String>,
+    /// The crate keeps the credentials of a restart offer that was taken back unapplied, and uses them with the next local
+    /// description.
+    pub(super) staged: bool,
     /// The crate stumbled over a description half-way: codecs are forgotten, or transports that start only
     /// once have started. Neither this negotiation nor another can succeed.
     pub(super) broken: bool,
@@ -210,6 +221,11 @@ impl Session {
         let mut health = interval(HEALTH_INTERVAL);
         health.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut quiet_until = tokio::time::Instant::now();
+        let receiving = Arc::clone(&self.receiving);
+        let arrivals = &receiving.arrivals;
+        let mut look = interval(ARRIVALS_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = arrivals.report();
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -232,6 +248,8 @@ impl Session {
                     let state = *self.observations.ice.borrow_and_update();
                     self.report(PeerEvent::IceConnectionState(state));
                 }
+                () = arrivals.resumed() => self.tell_arrivals(&mut told),
+                _ = look.tick() => self.tell_arrivals(&mut told),
                 () = asked_after(quiet_until, keyframe_wanted) => {
                     quiet_until = tokio::time::Instant::now() + KEYFRAME_EVENT_INTERVAL;
                     self.report(PeerEvent::KeyframeRequested);
@@ -245,6 +263,15 @@ impl Session {
                 }
                 _ = health.tick() => self.read_round_trip().await,
             }
+        }
+    }
+
+    /// Tells when packets arrived last, if any did since the last time.
+    fn tell_arrivals(&self, told: &mut PeerEvent) {
+        let report = self.receiving.arrivals.report();
+        if report != *told {
+            *told = report.clone();
+            self.report(report);
         }
     }
 

@@ -102,7 +102,8 @@ camera = { chip = "gpiochip1", line = 2 }
 status = { chip = "gpiochip1", line = 3, active_low = true }
 
 [recovery]
-suspicion_ms = 1500
+suspicion_ms = 1200
+action_ms = 2800
 restart_ms = 2500
 recreate_ms = [500, 1000]
 attempts = 4
@@ -231,7 +232,8 @@ fn every_key_arrives_where_it_belongs() {
     );
 
     let recovery = &settings.recovery;
-    assert_eq!(recovery.suspicion, Duration::from_millis(1500));
+    assert_eq!(recovery.suspicion, Duration::from_millis(1200));
+    assert_eq!(recovery.action, Duration::from_millis(2800));
     assert_eq!(recovery.restart, Duration::from_millis(2500));
     let millis: Vec<_> = recovery.recreate.iter().map(Duration::as_millis).collect();
     assert_eq!(millis, [500, 1000, 1000, 1000]);
@@ -369,6 +371,10 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
         (
             "[ice_servers]\nurls = 'stun:a'",
             ", line 1, ice_servers: must be a list: write [[ice_servers]], not a table",
+        ),
+        (
+            "[recovery]\naction_ms = 1000",
+            ", line 2, recovery.action_ms: must be at least suspicion_ms",
         ),
         (
             "[recovery]\nrecreate_ms = 1000",

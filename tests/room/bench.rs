@@ -311,6 +311,44 @@ impl Bench {
         }
     }
 
+    /// Something arrives from the server that means nothing else.
+    pub(super) fn server_talks(&mut self) {
+        self.tell(Event::ActivitySeen {
+            session: self.session,
+        });
+    }
+
+    /// Packets of both streams arrive now.
+    pub(super) fn packets(&mut self, peer: &str, generation: Generation) {
+        self.arrive(peer, generation, true, true);
+    }
+
+    /// Packets of these streams arrive now.
+    pub(super) fn arrive(&mut self, peer: &str, generation: Generation, audio: bool, video: bool) {
+        let event = PeerEvent::PacketsArrived {
+            audio: audio.then_some(self.now),
+            video: video.then_some(self.now),
+        };
+        self.report(peer, generation, event);
+    }
+
+    /// Lets time pass while the server talks and packets of these streams arrive, as the shell tells it.
+    pub(super) fn flow(
+        &mut self,
+        peer: &str,
+        generation: Generation,
+        (audio, video): (bool, bool),
+        millis: u64,
+    ) {
+        for _ in 0..millis / 500 {
+            self.pass(500);
+            self.arrive(peer, generation, audio, video);
+            self.tell(Event::ActivitySeen {
+                session: self.session,
+            });
+        }
+    }
+
     #[track_caller]
     pub(super) fn peer(&self, user: &str) -> PeerSnapshot {
         let snapshot = self.room.snapshot();

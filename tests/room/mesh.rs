@@ -299,3 +299,114 @@ fn a_kicked_box_stays_away_and_the_others_forget_it() {
     }
     assert_eq!(world.open_ends(1), 0);
 }
+
+/// One connection each, as long as nobody builds anew.
+fn generations(world: &World, all: &[usize]) -> Vec<Vec<Generation>> {
+    all.iter().map(|index| world.generations(*index)).collect()
+}
+
+#[test]
+fn a_cable_out_for_up_to_ten_seconds_costs_no_connection() {
+    for outage in [500, 2_000, 5_000, 9_000] {
+        for seed in 0..SEEDS {
+            let mut world = World::new(seed);
+            let all = boxes(&mut world, 3);
+            whole_and_stable(&mut world, &all, 10_000);
+            let before = generations(&world, &all);
+            world.set_link(1, false);
+            world.run(outage);
+            world.set_link(1, true);
+            let took = world.run_until_whole(&all, 3_000);
+            assert!(took <= 1_500, "{took} ms after {outage} ms, seed {seed}");
+            world.run(15_000);
+            assert_eq!(world.missing(&all), []);
+            assert_eq!(
+                before,
+                generations(&world, &all),
+                "{outage} ms, seed {seed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_cable_out_for_long_is_back_within_seconds() {
+    let mut slowest = 0;
+    for outage in [15_000, 30_000, 120_000] {
+        for seed in 0..SEEDS {
+            let mut world = World::new(seed);
+            let all = boxes(&mut world, 3);
+            whole_and_stable(&mut world, &all, 10_000);
+            world.set_link(1, false);
+            world.run(outage);
+            world.set_link(1, true);
+            slowest = slowest.max(world.run_until_whole(&all, 8_000));
+            whole_and_stable(&mut world, &all, 10_000);
+        }
+    }
+    println!("slowest after a long outage of the cable: {slowest} ms");
+}
+
+#[test]
+fn everybody_loses_the_cable_and_comes_back_one_by_one() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        let all = boxes(&mut world, 4);
+        whole_and_stable(&mut world, &all, 10_000);
+        for index in &all {
+            world.set_link(*index, false);
+        }
+        world.run(12_000);
+        for index in &all {
+            world.set_link(*index, true);
+            let pause = world.dice.roll(4_000);
+            world.run(pause);
+        }
+        world.run_until_whole(&all, 10_000);
+        whole_and_stable(&mut world, &all, 10_000);
+    }
+}
+
+#[test]
+fn media_lost_one_way_is_repaired_by_a_restart_and_else_by_a_new_connection() {
+    for hollow in [false, true] {
+        for seed in 0..SEEDS {
+            let mut world = World::new(seed);
+            let all = boxes(&mut world, 3);
+            whole_and_stable(&mut world, &all, 10_000);
+            let before = generations(&world, &all);
+            world.hollow = hollow;
+            world.set_deaf(0, 1, true);
+            world.run(3_300);
+            world.set_deaf(0, 1, false);
+            world.run_until_whole(&all, 10_000);
+            whole_and_stable(&mut world, &all, 10_000);
+            assert_eq!(
+                before == generations(&world, &all),
+                !hollow,
+                "a restart keeps the connection, seed {seed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_browser_that_restarts_ice_is_answered_and_a_hollow_restart_is_found_out() {
+    for hollow in [false, true] {
+        for manner in [Manner::V1, Manner::V2, Manner::V2Late] {
+            for id in ["a-browser", "z-browser"] {
+                let mut world = World::new(7);
+                let all = [world.add_box("m-box"), world.add_browser(id, manner, 100)];
+                whole_and_stable(&mut world, &all, 15_000);
+                let before = generations(&world, &all[..1]);
+                world.hollow = hollow;
+                world.browser_restarts(1);
+                world.run(1_000);
+                world.hollow = false;
+                world.run(7_000);
+                whole_and_stable(&mut world, &all, 15_000);
+                assert_eq!(before == generations(&world, &all[..1]), !hollow);
+            }
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod dialects;
 mod joining;
+mod ladder;
 mod leaving;
 mod media;
 mod negotiation;

@@ -155,7 +155,7 @@ fn trouble(world: &mut World, boxes: usize) {
     let members = world.members.len();
     let any = world.dice.roll(members as u64) as usize;
     let a_box = world.dice.roll(boxes as u64) as usize;
-    match world.dice.roll(23) {
+    match world.dice.roll(29) {
         0 => world.restart_server(),
         1 => world.server_up = !world.server_up,
         2 => {
@@ -206,6 +206,21 @@ fn trouble(world: &mut World, boxes: usize) {
         19 => {
             let event = stray_report(world);
             world.fact(a_box, event);
+        }
+        20 | 21 => {
+            let up = !world.has_link(a_box);
+            world.set_link(a_box, up);
+        }
+        22 => {
+            let other = world.dice.roll(members as u64) as usize;
+            let deaf = world.dice.roll(2) == 0;
+            world.set_deaf(other, a_box, deaf);
+        }
+        23 => world.hollow = !world.hollow,
+        24 => {
+            if any >= boxes {
+                world.browser_restarts(any);
+            }
         }
         _ => {
             let message = nonsense(world);
@@ -261,9 +276,13 @@ fn after_any_trouble_every_meeting_becomes_whole_and_its_states_are_true() {
         }
         world.offline.clear();
         world.defective = false;
+        world.hollow = false;
         for a in 0..world.members.len() {
+            world.set_link(a, true);
             for b in a + 1..world.members.len() {
                 world.set_path(a, b, true);
+                world.set_deaf(a, b, false);
+                world.set_deaf(b, a, false);
             }
         }
         for index in 0..boxes {

@@ -2,6 +2,7 @@
 //! in virtual time. The fakes are strict: an order that a real connection would refuse makes the test fail.
 
 mod browsers;
+mod faults;
 mod server;
 mod shells;
 
@@ -63,6 +64,10 @@ pub(super) struct Member {
     pub(super) exited: bool,
     pub(super) muted_at_server: Option<bool>,
     timer: Option<Timestamp>,
+    /// Its cable is in.
+    link: bool,
+    /// What waits on both sides of the cut cable, as TCP keeps it.
+    stuck: Vec<Delivery>,
     /// Somebody in the room pressed since the microphone was closed last (or it started open).
     may_open: bool,
     /// What the disk says about the microphone.
@@ -88,6 +93,15 @@ struct End {
     local: Option<u64>,
     remote_end: Option<usize>,
     remote_description: Option<u64>,
+    /// ICE credentials in force: own, and the peer's.
+    ufrag: u64,
+    remote_ufrag: Option<u64>,
+    /// Those of our restart offer, which wait for its answer.
+    offered_ufrag: Option<u64>,
+    /// A restart that says `connected` and brings nothing.
+    hollow: bool,
+    /// When the shell told of packets last.
+    told: Timestamp,
     state: ConnectionState,
     changed: Timestamp,
     closed: bool,
@@ -106,6 +120,8 @@ enum Delivery {
     JoinDone(usize, u64),
     /// An end's state may have changed.
     Look(usize),
+    /// The shells of a box tell what arrives.
+    Flow(usize),
     BrowserCamera(usize),
     BrowserRetry(usize, PeerId),
 }
@@ -118,6 +134,7 @@ pub(super) struct World {
     sequence: u64,
     ends: Vec<End>,
     last_description: u64,
+    last_ufrag: u64,
     last_socket: u64,
     pub(super) server_up: bool,
     /// The server accepts and then says nothing.
@@ -128,6 +145,10 @@ pub(super) struct World {
     pub(super) defective: bool,
     /// Pairs without a path.
     pub(super) cut: BTreeSet<(usize, usize)>,
+    /// Packets of media from the first to the second are lost; the checks of the path are not.
+    pub(super) deaf: BTreeSet<(usize, usize)>,
+    /// ICE restarts succeed in name only.
+    pub(super) hollow: bool,
     /// Members that cannot reach the server.
     pub(super) offline: BTreeSet<usize>,
     pub(super) effects: u64,
@@ -140,12 +161,12 @@ fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Text of a description: which end made it, which number it has, which description it answers.
-fn write_sdp(end: usize, description: u64, from_box: bool) -> Sdp {
+/// Text of a description: which end made it, which number it has, its ICE credentials.
+fn write_sdp(end: usize, description: u64, ufrag: u64, from_box: bool) -> Sdp {
     let tool = if from_box { "a=tool:huddled\r\n" } else { "" };
     Sdp::new(&format!(
         "v=0\r\no=- {end} {description} IN IP4 0.0.0.0\r\ns=-\r\n{tool}a=fingerprint:sha-256 E{end}\r\n\
-         a=ice-ufrag:u{description}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\n"
+         a=ice-ufrag:u{ufrag}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\n"
     ))
 }
 
@@ -158,6 +179,14 @@ fn read_sdp(sdp: &Sdp) -> Option<(usize, u64)> {
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
+fn read_ufrag(sdp: &Sdp) -> Option<u64> {
+    let mut lines = sdp.as_str().lines();
+    lines
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:u"))?
+        .parse()
+        .ok()
+}
+
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         Self {
@@ -168,12 +197,15 @@ impl World {
             sequence: 0,
             ends: Vec::new(),
             last_description: 0,
+            last_ufrag: 0,
             last_socket: 0,
             server_up: true,
             server_silent: false,
             duplicates: false,
             defective: false,
             cut: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            hollow: false,
             offline: BTreeSet::new(),
             effects: 0,
             trace: VecDeque::new(),
@@ -222,6 +254,8 @@ impl World {
             exited: false,
             muted_at_server: None,
             timer: None,
+            link: true,
+            stuck: Vec::new(),
             may_open: true,
             disk_muted: false,
             disk_free: Timestamp::default(),
@@ -233,6 +267,7 @@ impl World {
     pub(super) fn add_box(&mut self, id: &str) -> usize {
         let room = Room::new(Self::member_settings(id), self.dice.roll(1 << 40), self.now);
         let index = self.add(id, Program::Box(Box::new(room)));
+        self.later(millis(1_000), Delivery::Flow(index));
         self.start_box(index);
         index
     }
@@ -394,6 +429,12 @@ impl World {
     }
 
     fn deliver(&mut self, delivery: Delivery) {
+        if let Delivery::AtServer(index, ..) | Delivery::AtMember(index, ..) = delivery
+            && !self.members[index].link
+        {
+            self.members[index].stuck.push(delivery);
+            return;
+        }
         match delivery {
             Delivery::Fact(index, event) => {
                 let stale = match &event {
@@ -435,6 +476,7 @@ impl World {
                 }
             }
             Delivery::Look(end) => self.look(end),
+            Delivery::Flow(index) => self.tell_of_packets(index),
             Delivery::BrowserCamera(index) => self.browser_camera(index),
             Delivery::BrowserRetry(index, peer) => self.browser_retry(index, &peer),
         }
@@ -497,6 +539,15 @@ impl World {
             passed += 50;
         }
         passed
+    }
+
+    /// The open connections of a box.
+    pub(super) fn generations(&self, index: usize) -> Vec<Generation> {
+        let generations = self.members[index].generations.iter();
+        generations
+            .filter(|(_, end)| !self.ends[**end].closed)
+            .map(|(generation, _)| *generation)
+            .collect()
     }
 
     /// How many ends are open for one member.

@@ -169,18 +169,23 @@ fn a_connection_that_dies_by_itself_is_reported_once() {
         #[allow(unsafe_code)]
         let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &none) };
         assert_eq!(result, 0);
-        // An ICE restart binds new sockets, and now cannot: the crate's task ends without a word.
+        // Whoever answers an ICE restart binds new sockets, and now cannot: the crate's task ends without a word.
         pair.a.offer(2, true);
+        let offered = |event: &PeerEvent| matches!(event, PeerEvent::OfferCreated { negotiation, .. } if negotiation.0 == 2);
+        let PeerEvent::OfferCreated { negotiation, sdp } = pair.a.until(offered).await else {
+            unreachable!();
+        };
+        pair.b.order(PeerOrder::AcceptOffer { negotiation, sdp });
         let died = |event: &PeerEvent| matches!(event, PeerEvent::SessionDied { .. });
-        pair.a.until(died).await;
-        pair.a.offer(3, false);
-        pair.a
+        pair.b.until(died).await;
+        pair.b.offer(3, false);
+        pair.b
             .until(|event| {
                 matches!(event, PeerEvent::NegotiationFailed { negotiation, .. } if *negotiation == NegotiationId(3))
             })
             .await;
-        pair.a.order(PeerOrder::Close);
-        pair.a.until(|event| *event == PeerEvent::Closed).await;
-        assert_eq!(pair.a.count(died), 1);
+        pair.b.order(PeerOrder::Close);
+        pair.b.until(|event| *event == PeerEvent::Closed).await;
+        assert_eq!(pair.b.count(died), 1);
     });
 }

@@ -7,5 +7,6 @@ mod closing;
 mod hostile;
 mod media;
 mod negotiation;
+mod recovery;
 mod relay;
 mod wire;

@@ -26,6 +26,11 @@ impl Room {
             .count()
     }
 
+    /// The session is lost, or will turn out to be: without a link nobody is there.
+    fn is_server_away(&self) -> bool {
+        self.signaling.is_reconnecting() || (!self.link_up && !self.signaling.is_idle())
+    }
+
     fn is_refused(&self) -> bool {
         self.signaling.refusal.is_some()
     }
@@ -46,7 +51,7 @@ impl Room {
             camera_off: self.media.camera.shown,
             camera_lost: self.media.camera_lost,
             failed: self.is_refused() || nobody_reachable,
-            reconnecting: self.signaling.is_reconnecting() || self.reconnecting_peers() > 0,
+            reconnecting: self.is_server_away() || self.reconnecting_peers() > 0,
             connected_peers: self.connected_peers(),
         }
     }
@@ -55,7 +60,7 @@ impl Room {
         if let Some(refusal) = &self.signaling.refusal {
             return Some(refusal.clone());
         }
-        if self.signaling.is_reconnecting() {
+        if self.is_server_away() {
             return Some("Reconnecting to server".to_owned());
         }
         match self.reconnecting_peers() {

@@ -8,7 +8,7 @@ use super::super::snapshot::PeerPhase;
 use super::super::types::{
     ConnectionState, Dialect, IceCandidate, IceConnectionState, Sdp, Timestamp,
 };
-use super::{Connection, Context, OFFERS, ORDER_WAIT, Peer};
+use super::{Connection, Context, Flow, OFFERS, ORDER_WAIT, Peer};
 
 impl Peer {
     /// Closes the connection, if there is one; nothing is planned by that.
@@ -18,13 +18,25 @@ impl Peer {
         } else {
             return;
         }
-        self.interrupted_until = None;
+        self.act_at = None;
+        self.proof_since = None;
+        self.proof_until = None;
         self.suspect_until = None;
+        self.flow = Flow::default();
+        self.restarted = false;
+        self.silent_since = None;
+        self.keyframe_at = None;
+        self.healed_at = None;
         self.set_state(ConnectionState::Closed, cx, now);
         self.set_ice(IceConnectionState::Closed, cx);
         if self.announced {
             self.announced = false;
-            cx.out.notify_about(&self.id, Level::Info, "disconnected");
+            cx.out.tell(
+                &self.id,
+                Level::Info,
+                (self.phase, self.attempt),
+                "disconnected",
+            );
             cx.out.publish(RoomEvent::PeerDisconnected {
                 peer: self.id.clone(),
             });
@@ -63,15 +75,21 @@ impl Peer {
 
     /// Orders an offer over the connection that is there.
     pub(super) fn offer(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        self.offer_with(false, cx, now);
+    }
+
+    pub(super) fn offer_with(&mut self, ice_restart: bool, cx: &mut Context<'_>, now: Timestamp) {
         let Some(connection) = &mut self.connection else {
             return;
         };
         let negotiation = cx.out.next_negotiation();
-        connection.negotiation.enter_creating_offer(negotiation);
+        connection
+            .negotiation
+            .enter_creating_offer(negotiation, ice_restart);
         connection.order_until = now + ORDER_WAIT;
         let order = PeerOrder::CreateOffer {
             negotiation,
-            ice_restart: false,
+            ice_restart,
         };
         cx.out.order(&self.id, connection.generation, order);
     }
@@ -108,6 +126,7 @@ impl Peer {
         connection.order_until = now + ORDER_WAIT;
         let order = PeerOrder::AcceptOffer { negotiation, sdp };
         cx.out.order(&self.id, connection.generation, order);
+        self.on_negotiation_begun(cx, now);
     }
 
     pub(super) fn yield_and_accept(
@@ -166,6 +185,18 @@ impl Peer {
                 dialect,
             });
         }
+    }
+
+    /// A peer that takes a restart offer up ends the old path, so it is not repeated once that has healed.
+    pub(super) fn repeat_unless_healed(&mut self, dialect: Dialect, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && self.phase == PeerPhase::Connected
+            && connection.negotiation.is_restarting()
+        {
+            connection.negotiation.repeat_offer(dialect);
+            return;
+        }
+        self.repeat_offer(dialect, cx);
     }
 
     pub(super) fn repeat_offer(&mut self, dialect: Dialect, cx: &mut Context<'_>) {

@@ -7,7 +7,7 @@ use super::super::negotiation::Due;
 use super::super::notice::Level;
 use super::super::snapshot::PeerPhase;
 use super::super::types::{Dialect, Timestamp};
-use super::{ABSENT_FAST, ABSENT_SLOW, Context, Fate, Peer, max_attempts};
+use super::{ABSENT_FAST, ABSENT_SLOW, Context, Fate, OfferSlots, Peer, max_attempts};
 
 impl Peer {
     /// This connection is lost: close it and plan the next. `at_once`: the peer is known to be new, so waiting is idle.
@@ -22,14 +22,23 @@ impl Peer {
         if self.leaving_until.is_some() {
             return Fate::Gone;
         }
+        if !cx.may_act() {
+            // Not its fault, so no attempt is used up; it is made anew when the link and the server are back.
+            if self.phase != PeerPhase::Failed {
+                self.phase = PeerPhase::Recreating;
+            }
+            self.offer_at = Some(now);
+            return Fate::Stays;
+        }
         self.attempt = self.attempt.saturating_add(1);
         let max_attempts = max_attempts(cx.recovery);
         let index = usize::try_from(self.attempt - 1).unwrap_or(usize::MAX);
         if let Some(&wait) = cx.recovery.recreate.get(index) {
             self.phase = PeerPhase::Recreating;
-            cx.out.notify_about(
+            cx.out.tell(
                 &self.id,
                 Level::Warn,
+                (self.phase, self.attempt),
                 format!(
                     "reconnecting, attempt {} of {max_attempts}: {why}",
                     self.attempt
@@ -48,9 +57,10 @@ impl Peer {
         } else {
             if self.phase != PeerPhase::Failed {
                 self.phase = PeerPhase::Failed;
-                cx.out.notify_about(
+                cx.out.tell(
                     &self.id,
                     Level::Warn,
+                    (self.phase, self.attempt),
                     format!("{max_attempts} attempts failed, trying on slowly: {why}"),
                 );
                 cx.out.publish(RoomEvent::ReconnectFailed {
@@ -88,30 +98,39 @@ impl Peer {
         is_ordered.then_some(connection.order_until)
     }
 
-    /// All deadlines that count now. While the server is away nothing is begun, so only the grace of a leaver runs.
+    /// All deadlines that count now. While the link is down or the server away nothing is begun, so only a silence is seen and the
+    /// grace of a leaver runs.
     pub(in super::super) fn deadlines(
         &self,
-        joined: bool,
+        may_act: bool,
+        suspicion: Duration,
     ) -> impl Iterator<Item = (Timestamp, &'static str)> {
         let establish = self.connection.as_ref().and_then(|c| c.establish_until);
-        let with_server = [
+        let waiting = [
             self.offer_at.map(|at| (at, "offer due")),
             self.offer_due().map(|(at, _)| (at, "answer awaited")),
             establish.map(|at| (at, "connection attempt too slow")),
             self.order_until().map(|at| (at, "connection silent")),
-            self.interrupted_until
-                .map(|at| (at, "interrupted too long")),
+            self.act_at.map(|at| (at, "interrupted too long")),
+            self.proof_until.map(|at| (at, "packets awaited")),
             self.stale_until.map(|at| (at, "member unconfirmed")),
         ];
-        with_server
+        let always = [
+            self.suspicion_at(suspicion)
+                .map(|at| (at, "a stream silent")),
+            self.keyframe_at.map(|at| (at, "another keyframe due")),
+            self.leaving_until.map(|at| (at, "leaver's grace over")),
+        ];
+        waiting
             .into_iter()
+            .filter(move |_| may_act)
+            .chain(always)
             .flatten()
-            .filter(move |_| joined)
-            .chain(self.leaving_until.map(|at| (at, "leaver's grace over")))
     }
 
     pub(in super::super) fn handle_timeout(
         &mut self,
+        slots: &mut OfferSlots,
         cx: &mut Context<'_>,
         now: Timestamp,
     ) -> Fate {
@@ -119,7 +138,14 @@ impl Peer {
         if due(self.leaving_until) {
             return Fate::Gone;
         }
-        if !cx.out.is_joined() {
+        if due(self.keyframe_at) {
+            self.keyframe_at = None;
+            cx.out.want_keyframe();
+        }
+        if due(self.suspicion_at(cx.recovery.suspicion)) && self.on_silence(cx, now) == Fate::Gone {
+            return Fate::Gone;
+        }
+        if !cx.may_act() {
             return Fate::Stays;
         }
         if due(self.stale_until) {
@@ -128,9 +154,15 @@ impl Peer {
                 return Fate::Gone;
             }
         }
-        if due(self.interrupted_until) {
-            self.interrupted_until = None;
-            return self.fail("disconnected for too long", false, cx, now);
+        if due(self.act_at) {
+            self.act_at = None;
+            if self.act(cx, now) == Fate::Gone {
+                return Fate::Gone;
+            }
+        }
+        if due(self.proof_until) {
+            self.proof_until = None;
+            return self.on_unproven(cx, now);
         }
         if let Some(connection) = &mut self.connection
             && due(connection.establish_until)
@@ -152,7 +184,15 @@ impl Peer {
         if due(self.offer_at) {
             self.offer_at = None;
             if self.connection.is_none() {
-                self.begin(cx, now);
+                // A first offer got its slot when it was planned.
+                let recovers = self.phase != PeerPhase::Negotiating;
+                self.offer_at = Some(slots.next).filter(|at| recovers && *at > now);
+                if self.offer_at.is_none() {
+                    if recovers {
+                        slots.take(now);
+                    }
+                    self.begin(cx, now);
+                }
             }
         }
         Fate::Stays
@@ -161,8 +201,8 @@ impl Peer {
     pub(super) fn on_offer_due(&mut self, what: Due, cx: &mut Context<'_>, now: Timestamp) -> Fate {
         let dialect = self.dialect.unwrap_or(Dialect::Media);
         match what {
-            Due::Repeat => self.repeat_offer(dialect, cx),
-            Due::OtherDialect => self.repeat_offer(Dialect::Webrtc, cx),
+            Due::Repeat => self.repeat_unless_healed(dialect, cx),
+            Due::OtherDialect => self.repeat_unless_healed(Dialect::Webrtc, cx),
             Due::Yield => {
                 let own_is_greater = *cx.own > self.id;
                 if let Some(connection) = &mut self.connection
@@ -173,6 +213,10 @@ impl Peer {
                 }
             }
             Due::GiveUp => {
+                if self.phase == PeerPhase::Connected {
+                    self.take_offer_back(cx);
+                    return Fate::Stays;
+                }
                 if self.heard || self.attempt > 0 {
                     return self.fail("our offer was not answered", false, cx, now);
                 }

@@ -1,7 +1,6 @@
 //! What the connection reports.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::super::effect::{PeerOrder, RoomEvent};
 use super::super::event::PeerEvent;
@@ -41,6 +40,7 @@ impl Peer {
                 }
             }
             PeerEvent::AnswerCreated { negotiation, sdp } => {
+                let restarts = connection.negotiation.is_restarting();
                 if let Some((dialect, candidates)) =
                     connection.negotiation.on_answer_created(negotiation)
                 {
@@ -50,12 +50,19 @@ impl Peer {
                         dialect,
                     });
                     self.send_candidates(candidates, dialect, cx);
+                    if restarts {
+                        self.on_restart_negotiated(cx, now);
+                    }
                     self.on_stable(cx, now);
                     self.offer_video(cx, now);
                 }
             }
             PeerEvent::AnswerApplied { negotiation } => {
+                let restarts = connection.negotiation.is_restarting();
                 if connection.negotiation.on_answer_applied(negotiation) {
+                    if restarts {
+                        self.on_restart_negotiated(cx, now);
+                    }
                     self.on_stable(cx, now);
                 }
             }
@@ -86,6 +93,9 @@ impl Peer {
             }
             PeerEvent::ConnectionState(state) => return self.on_connection_state(state, cx, now),
             PeerEvent::IceConnectionState(state) => self.set_ice(state, cx),
+            PeerEvent::PacketsArrived { audio, video } => {
+                self.on_packets(audio, video, cx, now);
+            }
             PeerEvent::SessionDied { message } => {
                 return self.fail(&message, false, cx, now);
             }
@@ -100,7 +110,8 @@ impl Peer {
         let Some(connection) = &mut self.connection else {
             return;
         };
-        if self.state != ConnectionState::Connected {
+        // Of a restart the packets have their own limit.
+        if self.state != ConnectionState::Connected && self.proof_until.is_none() {
             connection.establish_until = Some(now + ESTABLISH);
         }
         if let Some((sdp, dialect)) = connection.negotiation.take_queued() {
@@ -144,6 +155,7 @@ impl Peer {
             cx.out.order(&self.id, connection.generation, order);
         }
         connection.negotiation.on_failed();
+        self.on_negotiation_begun(cx, now);
         self.on_stable(cx, now);
         Fate::Stays
     }
@@ -161,28 +173,29 @@ impl Peer {
         self.set_state(state, cx, now);
         match state {
             ConnectionState::New | ConnectionState::Connecting => {
+                if self.phase == PeerPhase::Restarting {
+                    return Fate::Stays;
+                }
                 if was == ConnectionState::Connected || was == ConnectionState::Disconnected {
                     self.phase = PeerPhase::Interrupted;
-                    self.interrupted_until = None;
+                    self.act_at = None;
                 }
                 if let Some(connection) = &mut self.connection {
                     connection.establish_until.get_or_insert(now + ESTABLISH);
                 }
             }
-            ConnectionState::Connected => self.enter_connected(cx),
-            ConnectionState::Disconnected => {
-                if self.leaving_until.is_some() {
-                    return Fate::Gone;
+            ConnectionState::Connected => {
+                if let Some(connection) = &mut self.connection {
+                    connection.establish_until = None;
                 }
-                if self.suspect_until.is_some_and(|until| now < until) && cx.out.is_joined() {
-                    return self.fail("disconnected after it or we joined again", true, cx, now);
+                if self.phase == PeerPhase::Interrupted {
+                    // Its packets follow.
+                    self.act_at.get_or_insert(now);
+                    self.wait_for_healing(cx, now);
                 }
-                if self.phase == PeerPhase::Connected {
-                    self.phase = PeerPhase::Interrupted;
-                }
-                let limit = cx.recovery.suspicion + cx.recovery.restart;
-                self.interrupted_until = Some(now + limit.max(Duration::from_millis(1)));
+                self.judge(cx, now);
             }
+            ConnectionState::Disconnected => return self.on_disconnected(cx, now),
             ConnectionState::Failed => {
                 return self.fail("the connection failed", false, cx, now);
             }
@@ -194,12 +207,22 @@ impl Peer {
     }
 
     pub(super) fn enter_connected(&mut self, cx: &mut Context<'_>) {
-        if let Some(connection) = &mut self.connection {
-            connection.establish_until = None;
-        }
-        self.interrupted_until = None;
+        self.act_at = None;
+        self.proof_since = None;
+        self.proof_until = None;
+        self.restarted = false;
         self.offer_at = None;
+        let turns_well = self.phase == PeerPhase::Restarting;
         self.phase = PeerPhase::Connected;
+        if self.announced && turns_well {
+            cx.out.tell(
+                &self.id,
+                Level::Info,
+                (self.phase, self.attempt),
+                "well again",
+            );
+        }
+        let attempts = self.attempt;
         if self.attempt > 0 {
             cx.out.publish(RoomEvent::Reconnected {
                 peer: self.id.clone(),
@@ -209,7 +232,8 @@ impl Peer {
         }
         if !self.announced {
             self.announced = true;
-            cx.out.notify_about(&self.id, Level::Info, "connected");
+            cx.out
+                .tell(&self.id, Level::Info, (self.phase, attempts), "connected");
             cx.out.publish(RoomEvent::PeerConnected {
                 peer: self.id.clone(),
             });

@@ -10,6 +10,8 @@ use super::{ALONE_PROBE, REFRESH, Signaling, State};
 
 /// After this much silence the server is asked something it must answer.
 const QUIET: Duration = Duration::from_secs(10);
+/// Silences that come closer than this cause one question.
+const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long that answer may take.
 const PROBE_WAIT: Duration = Duration::from_secs(3);
 /// How many unanswered joins end a connection.
@@ -101,20 +103,38 @@ impl Signaling {
                 return;
             }
         } else if self.quiet_at() <= now {
-            let question = if self.has_members {
-                self.asked = true;
-                ClientMessage::RequestPeers
-            } else {
-                self.alone_probe_at = now + ALONE_PROBE;
-                ClientMessage::Join
-            };
-            out.send(question);
-            self.probe_until = Some(now + PROBE_WAIT);
+            self.ask(PROBE_WAIT, out, now);
         }
         if self.refresh_at <= now {
             out.send(ClientMessage::RequestPeers);
             self.asked = true;
             self.refresh_at = now + rng.jitter(REFRESH, 90, 110);
         }
+    }
+
+    /// A peer has gone silent. The server is asked for a sign of life, without a limit for it: before a restart is offered it
+    /// should be known that the offer leaves now, and not when the network is back and the old path with it.
+    pub(in super::super) fn on_doubt(&mut self, out: &mut Outbox, now: Timestamp) {
+        let asked = self
+            .doubted_at
+            .is_some_and(|at| now.since(at) < DOUBT_INTERVAL);
+        if self.is_joined() && self.has_members && !asked {
+            self.doubted_at = Some(now);
+            self.asked = true;
+            out.send(ClientMessage::RequestPeers);
+        }
+    }
+
+    /// Asks the server something it must answer.
+    pub(super) fn ask(&mut self, wait: Duration, out: &mut Outbox, now: Timestamp) {
+        let question = if self.has_members {
+            self.asked = true;
+            ClientMessage::RequestPeers
+        } else {
+            self.alone_probe_at = now + ALONE_PROBE;
+            ClientMessage::Join
+        };
+        out.send(question);
+        self.probe_until = Some(now + wait);
     }
 }

@@ -113,18 +113,26 @@ fn a_short_disconnection_is_waited_for_and_a_long_one_is_not() {
     );
     let effects = bench.take();
     assert!(
-        !effects
-            .iter()
-            .any(|e| matches!(e, Effect::Peer { .. } | Effect::Send { .. })),
+        !effects.iter().any(|e| matches!(
+            e,
+            Effect::Peer { .. }
+                | Effect::Send {
+                    message: ClientMessage::Offer { .. },
+                    ..
+                }
+        )),
         "no signaling: {effects:?}"
     );
     bench.report("z-1", generation, disconnected);
-    bench.pass_with_server(6);
+    bench.pass_with_server(4);
     assert!(
-        bench
-            .orders()
-            .contains(&("z-1".into(), generation, PeerOrder::Close))
+        matches!(
+            bench.orders()[..],
+            [(_, of, PeerOrder::CreateOffer { ice_restart: true, .. })] if of == generation
+        ),
+        "over the same connection"
     );
+    assert_eq!(bench.peer("z-1").phase, PeerPhase::Restarting);
 }
 
 #[test]

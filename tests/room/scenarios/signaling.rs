@@ -5,6 +5,7 @@ use std::time::Duration;
 use huddled::room::*;
 
 use super::super::bench::*;
+use super::position;
 
 fn lose(bench: &mut Bench) {
     bench.tell(Event::SignalingClosed {
@@ -76,14 +77,19 @@ fn nothing_is_restarted_while_the_server_is_away_and_everything_when_it_is_back(
     }
     bench.take();
     bench.join(&["z-1"]);
-    bench.pass(1_100);
+    bench.pass(900);
     assert!(
-        bench
-            .orders()
-            .contains(&("z-1".into(), generation, PeerOrder::Close))
+        bench.orders().is_empty(),
+        "the old path gets a moment to heal"
     );
-    bench.pass(1_100);
-    bench.expect_offer_order("z-1");
+    bench.pass(200);
+    let orders = bench.orders();
+    assert_eq!(
+        orders[0],
+        ("z-1".into(), generation, PeerOrder::Close),
+        "a browser closes what the server said had left"
+    );
+    assert!(matches!(orders[2].2, PeerOrder::CreateOffer { .. }));
 }
 
 #[test]
@@ -275,4 +281,85 @@ fn a_ghost_that_comes_back_at_once_costs_the_connection_and_not_a_loop() {
             ..
         }
     )));
+}
+
+fn opened(effects: &[Effect]) -> usize {
+    let opened = |effect: &&Effect| matches!(effect, Effect::OpenSignaling { .. });
+    effects.iter().filter(opened).count()
+}
+
+#[test]
+fn a_link_that_is_back_or_changed_retries_the_server_at_once_and_quickly_again() {
+    let mut bench = Bench::new(settings());
+    bench.tell(Event::Started {
+        persisted: open_state(),
+    });
+    lose(&mut bench);
+    bench.tell(Event::LinkChanged { up: false });
+    // Far into the slow retries.
+    for _ in 0..400 {
+        bench.pass(1_000);
+        if bench.room.snapshot().signaling == SignalingState::Connecting {
+            lose(&mut bench);
+        }
+    }
+    bench.take();
+    bench.tell(Event::LinkChanged { up: true });
+    assert_eq!(opened(&bench.take()), 1, "at once");
+    assert_eq!(
+        bench.room.snapshot().banner.as_deref(),
+        Some("Reconnecting to server")
+    );
+    lose(&mut bench);
+    bench.pass(3_000);
+    assert_eq!(opened(&bench.take()), 1, "and not slowly");
+    // What was begun over the old link is begun anew.
+    bench.tell(Event::LinkChanged { up: true });
+    let effects = bench.take();
+    let close = position(&effects, |e| {
+        matches!(e, Effect::CloseSignaling { leave: false, .. })
+    });
+    let open = position(&effects, |e| matches!(e, Effect::OpenSignaling { .. }));
+    assert!(close < open);
+}
+
+#[test]
+fn a_session_that_seems_to_stand_is_asked_when_the_link_changes_and_given_up_if_it_is_silent() {
+    let mut bench = Bench::joined(&["z-1"]);
+    bench.tell(Event::LinkChanged { up: true });
+    assert_eq!(bench.sent(), [ClientMessage::RequestPeers]);
+    bench.pass(1_000);
+    bench.hear(ServerMessage::UserJoined(row("z-1")));
+    bench.pass(5_000);
+    assert_eq!(bench.room.snapshot().signaling, SignalingState::Joined);
+    bench.tell(Event::LinkChanged { up: true });
+    bench.pass(1_600);
+    assert_eq!(
+        bench.room.snapshot().signaling,
+        SignalingState::Reconnecting
+    );
+}
+
+#[test]
+fn a_refusal_is_obeyed_whatever_the_link_does() {
+    let mut bench = Bench::new(settings());
+    bench.tell(Event::Started {
+        persisted: open_state(),
+    });
+    bench.tell(Event::SignalingClosed {
+        session: bench.session,
+        failure: SignalingFailure::Refused {
+            message: "replaced by another session".into(),
+            needs_operator: true,
+        },
+    });
+    bench.take();
+    for up in [true, false, true] {
+        bench.tell(Event::LinkChanged { up });
+    }
+    assert_eq!(opened(&bench.take()), 0);
+    assert_eq!(
+        bench.room.snapshot().banner.as_deref(),
+        Some("replaced by another session")
+    );
 }

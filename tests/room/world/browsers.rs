@@ -126,6 +126,7 @@ impl World {
                 end = self.browser_open(index, from);
             } else if self.members[index].id > *from {
                 self.ends[end].signaling = Signaling::Stable;
+                self.ends[end].offered_ufrag = None;
             } else {
                 return;
             }
@@ -166,6 +167,21 @@ impl World {
             if *attempts <= 3 {
                 let wait = 500 << *attempts;
                 self.later(millis(wait), Delivery::BrowserRetry(index, peer));
+            }
+        }
+    }
+
+    /// A page that restarts ICE by itself, as some versions of it do.
+    pub(in super::super) fn browser_restarts(&mut self, index: usize) {
+        let connections = self.browser(index).connections.clone();
+        for (peer, end) in connections {
+            if self.ends[end].signaling == Signaling::Stable
+                && self.ends[end].state == ConnectionState::Connected
+            {
+                self.note(|| format!("{index} (browser) restarts ICE to {peer}"));
+                self.last_ufrag += 1;
+                self.ends[end].offered_ufrag = Some(self.last_ufrag);
+                self.browser_offer(index, &peer);
             }
         }
     }

@@ -10,7 +10,7 @@ impl World {
         if self.members[index].session != session || self.members[index].socket.is_some() {
             return;
         }
-        if self.server_up && !self.offline.contains(&index) {
+        if self.server_up && !self.offline.contains(&index) && self.members[index].link {
             self.last_socket += 1;
             self.members[index].socket = Some(self.last_socket);
             self.fact(index, Event::SignalingOpened { session });

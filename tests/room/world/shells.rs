@@ -1,8 +1,13 @@
 //! The shells of a box, and the ends of peer connections. Strict: an order that a real connection would refuse fails the test.
 
+use std::time::Duration;
+
 use huddled::room::*;
 
-use super::{Delivery, End, Program, Signaling, World, millis, read_sdp, write_sdp};
+use super::{Delivery, End, Program, Signaling, World, millis, read_sdp, read_ufrag, write_sdp};
+
+/// From `disconnected` to `failed`, as the rtc shell sets it.
+const GIVES_UP: Duration = Duration::from_secs(15);
 
 impl World {
     // ---- the shells of a box
@@ -123,6 +128,7 @@ impl World {
         remote: &PeerId,
         generation: Generation,
     ) -> usize {
+        self.last_ufrag += 1;
         self.ends.push(End {
             member,
             remote: remote.clone(),
@@ -131,6 +137,11 @@ impl World {
             local: None,
             remote_end: None,
             remote_description: None,
+            ufrag: self.last_ufrag,
+            remote_ufrag: None,
+            offered_ufrag: None,
+            hollow: false,
+            told: Timestamp::default(),
             state: ConnectionState::New,
             changed: self.now,
             closed: false,
@@ -140,19 +151,60 @@ impl World {
 
     pub(super) fn describe(&mut self, end: usize) -> (u64, Sdp) {
         self.last_description += 1;
-        let from_box = matches!(self.members[self.ends[end].member].program, Program::Box(_));
+        let End {
+            member,
+            ufrag,
+            offered_ufrag,
+            ..
+        } = self.ends[end];
+        let from_box = matches!(self.members[member].program, Program::Box(_));
+        let ufrag = offered_ufrag.unwrap_or(ufrag);
         (
             self.last_description,
-            write_sdp(end, self.last_description, from_box),
+            write_sdp(end, self.last_description, ufrag, from_box),
         )
+    }
+
+    /// The path ends; with the new credentials on both sides there will be another.
+    pub(super) fn end_path(&mut self, end: usize, ufrag: u64) {
+        self.ends[end].ufrag = ufrag;
+        self.ends[end].hollow = self.hollow;
+        if matches!(
+            self.ends[end].state,
+            ConnectionState::Connected | ConnectionState::Disconnected
+        ) && matches!(self.members[self.ends[end].member].program, Program::Box(_))
+        {
+            self.ends[end].state = ConnectionState::Connecting;
+            self.ends[end].changed = self.now;
+            self.report(
+                end,
+                0,
+                PeerEvent::ConnectionState(ConnectionState::Connecting),
+            );
+        }
     }
 
     pub(super) fn apply_remote(&mut self, end: usize, sdp: &Sdp) -> bool {
         let Some((remote_end, description)) = read_sdp(sdp) else {
             return false;
         };
+        let ufrag = read_ufrag(sdp);
+        let answers = matches!(self.ends[end].signaling, Signaling::HaveLocalOffer(..));
+        let restarts = self.ends[end].remote_end == Some(remote_end)
+            && self.ends[end].remote_ufrag.is_some()
+            && self.ends[end].remote_ufrag != ufrag;
+        if restarts && !answers {
+            self.last_ufrag += 1;
+            self.end_path(end, self.last_ufrag);
+        }
+        if answers && let Some(ufrag) = self.ends[end].offered_ufrag.take() {
+            self.end_path(end, ufrag);
+        }
+        // Another connection of the peer's brings a path of its own.
+        self.ends[end].hollow &= self.ends[end].remote_end == Some(remote_end);
         self.ends[end].remote_end = Some(remote_end);
         self.ends[end].remote_description = Some(description);
+        self.ends[end].remote_ufrag = ufrag;
         true
     }
 
@@ -176,8 +228,15 @@ impl World {
         assert!(!self.ends[end].closed, "orders name open generations");
         match order {
             PeerOrder::Open => {}
-            PeerOrder::CreateOffer { negotiation, .. } => {
+            PeerOrder::CreateOffer {
+                negotiation,
+                ice_restart,
+            } => {
                 assert_eq!(self.ends[end].signaling, Signaling::Stable);
+                if ice_restart {
+                    self.last_ufrag += 1;
+                    self.ends[end].offered_ufrag = Some(self.last_ufrag);
+                }
                 let (description, sdp) = self.describe(end);
                 self.ends[end].signaling = Signaling::HaveLocalOffer(negotiation, description);
                 self.report(end, 8, PeerEvent::OfferCreated { negotiation, sdp });
@@ -229,6 +288,7 @@ impl World {
                     matches!(self.ends[end].signaling, Signaling::HaveLocalOffer(n, _) if n == negotiation)
                 );
                 self.ends[end].signaling = Signaling::Stable;
+                self.ends[end].offered_ufrag = None;
                 self.report(end, 2, PeerEvent::RolledBack { negotiation });
             }
             PeerOrder::AddCandidate(_) => assert!(
@@ -273,7 +333,7 @@ impl World {
         for other in 0..self.ends.len() {
             if self.ends[other].remote_end == Some(end) {
                 self.later(millis(2_300), Delivery::Look(other));
-                self.later(millis(10_400), Delivery::Look(other));
+                self.later(millis(17_400), Delivery::Look(other));
             }
         }
     }
@@ -288,7 +348,7 @@ impl World {
         }
         for end in 0..self.ends.len() {
             if !self.ends[end].closed {
-                for after in [100, 2_300, 10_400] {
+                for after in [100, 2_300, 17_400] {
                     self.later(millis(after), Delivery::Look(end));
                 }
             }
@@ -301,10 +361,14 @@ impl World {
             return false;
         };
         let pair = (near.member.min(far.member), near.member.max(far.member));
-        // A repeated answer or a renegotiation keeps fingerprint and ICE credentials, so ends count and not descriptions.
+        // A repeated answer or a renegotiation keeps fingerprint and ICE credentials, so those count and not descriptions.
         !near.closed
             && !far.closed
             && far.remote_end == Some(end)
+            && near.remote_ufrag == Some(far.ufrag)
+            && far.remote_ufrag == Some(near.ufrag)
+            && self.members[near.member].link
+            && self.members[far.member].link
             && near.local.is_some()
             && far.local.is_some()
             && !self.cut.contains(&pair)
@@ -321,7 +385,7 @@ impl World {
             (ConnectionState::Failed, _) | (ConnectionState::Closed, _) => state,
             (_, true) => ConnectionState::Connected,
             (ConnectionState::Connected, false) => ConnectionState::Disconnected,
-            (ConnectionState::Disconnected, false) if lost_for >= millis(8_000) => {
+            (ConnectionState::Disconnected, false) if lost_for >= GIVES_UP => {
                 ConnectionState::Failed
             }
             (ConnectionState::New, false) if self.ends[end].remote_end.is_some() => {
@@ -330,7 +394,7 @@ impl World {
             (_, false) => state,
         };
         if next == ConnectionState::Disconnected && state != next {
-            self.later(millis(8_000), Delivery::Look(end));
+            self.later(GIVES_UP, Delivery::Look(end));
         }
         if next != state {
             self.ends[end].state = next;
@@ -341,5 +405,6 @@ impl World {
                 Program::Browser(_) => self.browser_state(member, end, next),
             }
         }
+        self.tell_if_resumed(end);
     }
 }
