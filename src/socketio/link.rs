@@ -110,8 +110,7 @@ fn address(access: &Access) -> Result<String, SignalingFailure> {
     url.query_pairs_mut()
         .clear()
         .append_pair("userId", access.identity.user.as_str())
-        .append_pair("meetingId", &access.identity.meeting)
-        .append_pair("name", &access.name);
+        .append_pair("meetingId", &access.identity.meeting);
     Ok(url.into())
 }
 
@@ -209,7 +208,7 @@ mod tests {
         let auth = auth(&access(""), Some(&Redacted("secret".into())));
         assert_eq!(
             auth,
-            json!({"userId": "box", "meetingId": "room 1&x", "token": "secret"})
+            json!({"userId": "box", "meetingId": "room 1&x", "name": "Room", "token": "secret"})
         );
     }
 
