@@ -1,5 +1,5 @@
 # Two commands a first user needs: `make demo` and `make test`.
-.PHONY: help demo guest setup build lint test test-full lab fresh doc bench clean
+.PHONY: help demo guest setup build lint test test-full chaos lab fresh doc bench clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
@@ -31,6 +31,10 @@ test: setup ## everything that everybody runs, at most 20 minutes on 2 cores
 test-full: ## the slow rest, at most 60 minutes with `make test`
 	@scripts/setup.sh full
 	@scripts/test-full.sh
+
+chaos: setup ## outages of a network and how soon pictures are back, as a table; about 4 minutes, as root
+	cargo build --locked --bins
+	node tests/network/chaos.mjs
 
 lab: ## the binary on kernel drivers in an emulated machine; about 10 minutes the first time, as root
 	@scripts/setup.sh

@@ -11,3 +11,10 @@ browser_set() {
   HUDDLED_BIN="$PWD/target/debug/huddled" HUDDLED_MUTANT_BIN="$PWD/target/mutant/huddled" \
     node --test "tests/browser/$1.mjs"
 }
+
+# Network namespaces need root.
+network_set() {
+  local root=()
+  [ "$(id -u)" = 0 ] || root=(sudo --preserve-env=PATH)
+  "${root[@]}" env HUDDLED_BIN="$PWD/target/debug/huddled" node --test "tests/network/$1.mjs"
+}

@@ -29,6 +29,7 @@ if [ "$what" = test ] || [ "$what" = full ]; then
   packages+=(
     libasound2-plugins # ALSA plug-ins of the tests
     chromium openssl   # browser and signaling tests
+    iproute2 nftables  # network tests
     procps
   )
 fi

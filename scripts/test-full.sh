@@ -25,3 +25,4 @@ step "a box without a mute gate, for the test that must fail" build_mutant
 step "the binaries" cargo build --locked --bins
 step "the guest page" scripts/guest.sh
 step "slow browser scenarios" browser_set slow
+step "slow scenarios of networks that fail" network_set slow

@@ -13,3 +13,4 @@ step "the binaries" cargo build --locked --bins
 step "unit and integration tests" cargo test --locked --lib --test it
 step "the guest page" scripts/guest.sh
 step "browsers" browser_set quick
+step "networks that fail" network_set quick

@@ -87,7 +87,7 @@ export class Lab {
     this.title = title;
     this.gateway = world.gateway;
     this.browser = world.browser;
-    this.meeting = this.gateway.options?.meetings?.[0] ?? randomUUID();
+    this.meeting = this.gateway?.options?.meetings?.[0] ?? randomUUID();
     this.boxes = [];
     this.members = [];
     this.guests = [];
