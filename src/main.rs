@@ -1,5 +1,6 @@
 //! The daemon's command line.
 
+#[cfg(feature = "hub")]
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

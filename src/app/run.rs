@@ -263,24 +263,18 @@ async fn open_page(
     demo: Option<DemoPage>,
     backend: &Backend,
 ) -> Result<Page> {
-    let panel = settings.room().panel_simulated;
     let options = PageOptions {
         hosts: settings.control.http_hosts.clone(),
         name: settings.name.clone(),
-        panel,
+        panel: settings.room().panel_simulated && address.ip().is_loopback(),
         pictures: demo.is_some(),
         meeting_link: demo.and_then(|demo| demo.meeting_link),
     };
     let page = Page::bind(address, options, backend.clone()).await?;
     log::info!("the box's page is at http://{}/", page.address());
     if !address.ip().is_loopback() {
-        let may = if panel {
-            "see the meeting's state and press the panel's buttons"
-        } else {
-            "see the meeting's state"
-        };
         log::warn!(
-            "[control] http = \"{address}\" is not a loopback address: whoever reaches it may {may}"
+            "[control] http = \"{address}\" is not a loopback address: whoever reaches it may see the meeting's state"
         );
         if settings.control.http_hosts.is_empty() {
             log::warn!(

@@ -8,7 +8,7 @@
 //! | `GET /api/events` | server-sent events: `snapshot` at the start and on every change, and what happened by its name |
 //! | `GET /api/health` | counters and levels, no stable schema |
 //! | `GET /api/picture?user=ID` | the newest picture of a member as PNG; only in a demonstration |
-//! | `POST /panel/press` | `{"button":"mic"\|"camera"\|"share"}`: 204, or 403 where the panel is not simulated |
+//! | `POST /panel/press` | `{"button":"mic"\|"camera"\|"share"}`: 204, or 403 where the panel is not simulated, or from another machine |
 //!
 //! A browser is asked on behalf of whoever wrote the page it shows, so every request passes [`Guard`] first: a Host of
 //! ours, no foreign Origin. There is no CORS, and a press is JSON, which a foreign page may not send without asking
@@ -299,6 +299,13 @@ async fn press(
     Extension(Client(address)): Extension<Client>,
     request: Request,
 ) -> Result<StatusCode, Refusal> {
+    if !may_press(address) {
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            ErrorCode::Denied.as_str(),
+            "presses are taken from this machine alone, because nobody far away opens a microphone",
+        ));
+    }
     // What a page of another origin can send without asking first is text or a form.
     if !is_json(request.headers()) {
         return Err(Refusal::new(
@@ -331,6 +338,11 @@ async fn press(
     note_change(&Wish::Command(command), &client, &result);
     result?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A press opens, and only who is in the room may open: a page that other machines reach may show, never press.
+fn may_press(client: SocketAddr) -> bool {
+    client.ip().to_canonical().is_loopback()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -368,6 +380,16 @@ impl From<ReplyError> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_press_is_taken_from_this_machine_alone() {
+        for client in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(may_press(client.parse().unwrap()), "{client}");
+        }
+        for client in ["192.0.2.7:1", "[2001:db8::7]:1", "[::ffff:192.0.2.7]:1"] {
+            assert!(!may_press(client.parse().unwrap()), "{client}");
+        }
+    }
 
     #[test]
     fn json_is_told_from_what_any_page_may_send() {

@@ -2,7 +2,7 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -16,7 +16,10 @@ const ROOT = resolve(fileURLToPath(new URL('.', import.meta.url)), '../..');
 export const GUEST_PAGE = join(ROOT, 'target/guest');
 
 export class Hub {
-  /** @param {{access?: 'token' | 'open', meetings?: string[], limits?: object, port?: number}} options */
+  /**
+   * @param {{access?: 'token' | 'open', meetings?: string[], limits?: object, address?: string, port?: number, tls?: string, prefix?: string[]}} options
+   *   `prefix`: words before the program's, such as those that enter a network namespace
+   */
   static async start(options = {}) {
     if (!existsSync(join(GUEST_PAGE, 'index.html'))) throw new Error('there is no guest page: make guest');
     const hub = new Hub(options, await mkdtemp(join(tmpdir(), 'huddled-hub-')));
@@ -25,7 +28,7 @@ export class Hub {
   }
 
   constructor(options, directory) {
-    this.options = { access: 'token', meetings: ['main'], limits: {}, port: 0, ...options };
+    this.options = { access: 'token', meetings: ['main'], limits: {}, address: '127.0.0.1', port: 0, tls: 'off', prefix: [], ...options };
     this.directory = directory;
     this.lines = [];
   }
@@ -35,13 +38,14 @@ export class Hub {
   }
 
   async launch() {
-    const { access, meetings, limits, port } = this.options;
+    const { access, meetings, limits, address, port, tls, prefix } = this.options;
     const text = JSON.stringify;
     await writeFile(this.file, `[box]
 state_dir = ${text(this.directory)}
 
 [hub]
-listen = "127.0.0.1:${this.port ?? port}"
+listen = "${address}:${this.port ?? port}"
+tls = ${text(tls)}
 access = ${text(access)}
 meetings = ${text(meetings)}
 pages = ${text(GUEST_PAGE)}
@@ -52,7 +56,8 @@ ${Object.entries(limits).map(([key, value]) => `${key} = ${value}`).join('\n')}
     const { NOTIFY_SOCKET: _notify, JOURNAL_STREAM: _journal, WATCHDOG_USEC: _watchdog, ...env } = process.env;
     this.links = new Map();
     this.exit = null;
-    this.process = spawn(BINARY, ['hub', '--config', this.file], { stdio: ['ignore', 'pipe', 'pipe'], env });
+    const [command, ...words] = [...prefix, BINARY, 'hub', '--config', this.file];
+    this.process = spawn(command, words, { stdio: ['ignore', 'pipe', 'pipe'], env });
     this.exited = new Promise((done) => {
       this.process.once('exit', (code, signal) => {
         this.exit = { code, signal };
@@ -94,6 +99,11 @@ ${Object.entries(limits).map(([key, value]) => `${key} = ${value}`).join('\n')}
   async token(user, meeting = this.options.meetings[0]) {
     const { stdout } = await promisify(execFile)(BINARY, ['hub', '--config', this.file, '--token', user, '--meeting', meeting, '--log-level', 'error']);
     return stdout.trim();
+  }
+
+  /** The certificate that it made for itself, for a box's `ca_file`. */
+  certificate() {
+    return readFile(join(this.directory, 'hub-cert.pem'), 'utf8');
   }
 
   /** Ends without a farewell, or with one, and comes back on the same port. */

@@ -204,8 +204,7 @@ fn a_page_for_the_network_is_warned_of() {
     let mut setup = Setup::new("open-page");
     setup.http = Some(([0, 0, 0, 0], 0).into());
     let daemon = setup.start();
-    daemon.until_logged(
-        "is not a loopback address: whoever reaches it may see the meeting's state and press",
-    );
+    daemon
+        .until_logged("is not a loopback address: whoever reaches it may see the meeting's state");
     daemon.until_logged("http_hosts is empty");
 }

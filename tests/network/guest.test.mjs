@@ -1,0 +1,67 @@
+// A person's browser on the hub whose network goes away: the hub with a certificate of its own, because it is reached from
+// another machine.
+
+import { GuestPage } from '../browser/guest.mjs';
+import { Hub } from '../browser/hub.mjs';
+import { monotonic, observe, waitFor } from '../browser/wait.mjs';
+import { suite } from './harness.mjs';
+
+/** Both directions are back within this after an outage of up to 10 s. */
+const BACK = 5000;
+
+// A box and a person in a meeting on a hub, each on a host of its own.
+async function onHub(lab, hub) {
+  const box = await lab.prepareBox({ url: hub.url, meeting: 'main', signaling: 'token_file = "token"\nca_file = "ca.pem"' });
+  box.give('token', await hub.token(box.user));
+  box.give('ca.pem', await hub.certificate());
+  await box.start();
+  const { host, browser } = await lab.browserHost();
+  const guest = await GuestPage.open(browser, hub.guestLink(), { name: 'Ada' });
+  lab.guests.push(guest);
+  await guest.enter();
+  await guest.untilTestCard(box.user);
+  return { box, guest, host };
+}
+
+// New pictures of the person, counted by the box.
+async function boxSees(box, user) {
+  const first = await box.pictureBytes(user);
+  await waitFor('the box sees the person', async () => {
+    const next = await box.pictureBytes(user);
+    return next && !first?.equals(next);
+  }, { within: 30_000 });
+}
+
+suite('a person on the hub', (scenario) => {
+  for (const seconds of [3, 10]) {
+    scenario(`loses the network for ${seconds} s and comes back`, async (lab) => {
+      const host = await lab.network.host('hub');
+      const hub = await Hub.start({ address: host.address, port: 8443, tls: 'self-signed', prefix: host.prefix });
+      try {
+        const { box, guest, host: web } = await onHub(lab, hub);
+        await boxSees(box, guest.user);
+        const downAt = await lab.network.cut(web);
+        await waitFor('both tiles say so', async () => {
+          const [peer] = (await box.status()).peers;
+          return peer?.badge === 'Reconnecting' && (await guest.badge(box.user)) === 'Reconnecting';
+        }, { within: 1000 * seconds });
+        await observe(Math.max(0, downAt + 1000 * seconds - monotonic()));
+        const upAt = await lab.network.mend(web);
+        await Promise.all([
+          guest.untilTestCard(box.user, 30_000).then(() => lab.figure(`guest-${seconds}s-sees-the-box-after`, monotonic() - upAt, 'ms', { most: BACK })),
+          boxSees(box, guest.user).then(() => lab.figure(`guest-${seconds}s-is-seen-after`, monotonic() - upAt, 'ms', { most: BACK })),
+        ]);
+        await waitFor('no badge and no banner is left', async () => (await guest.badge(box.user)) === '' && (await guest.banner()) === '' && (await box.status()).banner === null, { within: 20_000, state: () => guest.read() });
+      } finally {
+        // Its members first, or they would complain of it.
+        await guestsGo(lab);
+        await hub.close();
+      }
+    });
+  }
+});
+
+async function guestsGo(lab) {
+  await Promise.all(lab.guests.map((guest) => guest.close()));
+  await Promise.all(lab.boxes.map((box) => box.stop()));
+}
