@@ -25,34 +25,37 @@ make_root() {
   fi
   mmdebstrap --quiet --variant=minbase --include=ca-certificates,git,make bookworm "$root" "${sources[@]}"
   # Rust is handed in, as the README asks for it.
-  mkdir -p "$root/opt/rust" "$root/root"
+  mkdir -p "$root/opt/rust" "$root/build"
   cp -a "$(rustc --print sysroot)/." "$root/opt/rust/"
   # What this machine needs to reach its package registries.
   local file
-  for file in /etc/resolv.conf /etc/hosts /etc/npmrc /root/.npmrc /root/.cargo/config.toml; do
+  for file in /etc/resolv.conf /etc/hosts /etc/npmrc; do
     [ ! -e "$file" ] || install -D -m 644 "$file" "$root$file"
+  done
+  for file in .npmrc .cargo/config.toml; do
+    [ ! -e "$HOME/$file" ] || install -D -m 600 "$HOME/$file" "$root/build/$file"
   done
   cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
   cp -a /etc/ssl/certs/. "$root/etc/ssl/certs/"
-  git clone --quiet . "$root/root/huddled"
+  git clone --quiet . "$root/build/huddled"
 }
 
 # Runs a command in the root, with namespaces of its own, so that mounts and processes end with it.
 inside() {
-  env -i HOME=/root TERM=dumb LANG=C.UTF-8 PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+  env -i HOME=/build TERM=dumb LANG=C.UTF-8 PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
     unshare --mount --pid --fork --kill-child bash -c '
       mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"; mount --rbind /sys "$0/sys"
-      mount -t tmpfs tmpfs "$0/tmp"; exec chroot "$0" bash -c "cd /root/huddled && $1"' "$root" "$1"
+      mount -t tmpfs tmpfs "$0/tmp"; exec chroot "$0" bash -c "cd /build/huddled && $1"' "$root" "$1"
 }
 
 # `make demo` without a terminal, until the page can be fetched and the box is in the meeting; then SIGTERM.
 demo() {
   inside '
-    make demo >/root/demo.log 2>&1 & make=$!
+    make demo >/build/demo.log 2>&1 & make=$!
     for _ in $(seq 3600); do
-      link=$(grep -ao "the meeting  *http://[^ ]*" /root/demo.log | grep -o "http.*") && break
-      kill -0 $make || { cat /root/demo.log; exit 1; }
+      link=$(grep -ao "the meeting  *http://[^ ]*" /build/demo.log | grep -o "http.*") && break
+      kill -0 $make || { cat /build/demo.log; exit 1; }
       sleep 0.5
     done
     echo "printed: ${link%%token=*}token=..."
@@ -60,12 +63,12 @@ demo() {
     exec 3<>"/dev/tcp/${address%:*}/${address#*:}"
     printf "GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" "$address" >&3
     head -n 1 <&3 | grep "200 OK"
-    for _ in $(seq 60); do grep -aq "joined the meeting" /root/demo.log && break; sleep 0.5; done
-    grep -a "joined the meeting" /root/demo.log
+    for _ in $(seq 60); do grep -aq "joined the meeting" /build/demo.log && break; sleep 0.5; done
+    grep -a "joined the meeting" /build/demo.log
     kill -TERM $make; code=0; wait $make || code=$?
     echo "make ended with $code after SIGTERM"
     if pgrep -x huddled 2>/dev/null; then echo "huddled still runs"; exit 1; fi
-    ! grep -a " ERROR " /root/demo.log'
+    ! grep -a " ERROR " /build/demo.log'
 }
 
 timed() {

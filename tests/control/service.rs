@@ -1,10 +1,11 @@
-//! The packaged unit.
+//! The packaged units.
 
 use std::process::Command;
 
 use super::TemporaryDirectory;
 
 const UNIT: &str = include_str!("../../systemd/huddled.service");
+const HUB: &str = include_str!("../../systemd/huddled-hub.service");
 const USERS: &str = include_str!("../../systemd/huddled.sysusers");
 
 fn value(key: &str) -> &'static str {
@@ -36,11 +37,16 @@ fn the_unit_says_what_the_daemon_relies_on() {
 }
 
 #[test]
-fn systemd_accepts_the_unit() {
+fn systemd_accepts_the_units() {
+    accepts("huddled.service", UNIT);
+    accepts("huddled-hub.service", HUB);
+}
+
+fn accepts(name: &str, unit: &str) {
     let directory = TemporaryDirectory::new("unit");
-    let path = directory.path().join("huddled.service");
+    let path = directory.path().join(name);
     // Verification wants the program to exist, and it is not installed here.
-    let unit = UNIT.replace("/usr/bin/huddled", env!("CARGO_BIN_EXE_huddled"));
+    let unit = unit.replace("/usr/bin/huddled", env!("CARGO_BIN_EXE_huddled"));
     std::fs::write(&path, unit).unwrap();
     let output = match Command::new("systemd-analyze")
         .arg("verify")
@@ -57,5 +63,5 @@ fn systemd_accepts_the_unit() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     // Unknown keys are only warned about.
-    assert!(!text.contains("huddled.service:"), "{text}");
+    assert!(!text.contains(&format!("{name}:")), "{text}");
 }
