@@ -116,22 +116,6 @@ suite('the hub', (scenario) => {
     await boxSees(box, guest.user);
   }, { limit: 180_000 });
 
-  scenario('a connection that dies gets its badge and comes back', async (lab) => {
-    const box = await lab.boxOnHub(LIGHT);
-    const guest = await lab.guest();
-    await guest.untilTestCard(box.user);
-    // The box as a power cut takes it: nothing says goodbye.
-    box.process.kill('SIGSTOP');
-    try {
-      await waitFor('the badge', async () => (await guest.badge(box.user)) === 'Reconnecting', { within: 20_000 });
-      await waitFor('the banner', async () => (await guest.banner()) === 'Reconnecting to 1 peer(s)');
-    } finally {
-      box.process.kill('SIGCONT');
-    }
-    await waitFor('no badge', async () => (await guest.badge(box.user)) === '', { within: 40_000, state: () => guest.read() });
-    await guest.untilTestCard(box.user);
-  }, { slow: true, limit: 180_000 });
-
   scenario('a host mutes a person and a box, and removes the person', async (lab) => {
     const box = await lab.boxOnHub(LIGHT);
     const host = await lab.guest({ name: 'Host', link: lab.gateway.hostLink(lab.meeting) });
