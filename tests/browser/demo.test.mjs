@@ -82,7 +82,10 @@ suite('the demo', (scenario) => {
     await waitFor('connected', async () => (await lab.gateway.status()).connected_peers === 1);
     // The person's browser stops dead: no goodbye, no packets.
     const session = await guest.context.newCDPSession(guest.page);
-    await session.send('Page.crash').catch(() => {});
+    const crashed = guest.page.waitForEvent('crash');
+    // The page that is asked never answers.
+    session.send('Page.crash').catch(() => {});
+    await crashed;
     await waitFor('the badge', async () => (await peer.count()) === 0 || (await peer.locator('.badge').innerText()) === 'Reconnecting', { within: 20_000, state: () => page.innerText('body') });
     await waitFor('the person is gone', async () => (await peer.count()) === 0, { within: 40_000, state: () => lab.gateway.status() });
     assert.equal((await lab.gateway.status()).peers.length, 0);

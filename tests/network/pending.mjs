@@ -4,6 +4,5 @@
 /** @type {Map<string, string>} title of the scenario, reason */
 export const PENDING = new Map([
   ['Test 4: Screen Share After Reconnect', 'the box does not share a screen yet'],
-  ['the box’s address changes', 'nobody watches addresses yet: nothing is done until the old path has failed by itself'],
   ['broken descriptions and candidates, from members and from strangers', 'a broken offer of a member costs the connection that worked'],
 ]);
