@@ -59,7 +59,7 @@ impl ConfigSource {
         };
         let candidates = self.candidates();
         if candidates.is_empty() {
-            log::info!("there is no configuration file; the box is unconfigured");
+            log::info!("there is no configuration file; going on with the defaults");
         }
         let chosen = config::choose(&candidates, &accepted, |effective| self.permit(effective))
             .map_err(|error| error.to_string())?;
