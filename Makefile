@@ -25,7 +25,7 @@ lint: setup ## formatting and lints, warnings are errors
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-test: setup ## everything that everybody runs, at most 20 minutes on 2 cores
+test: setup ## everything that everybody runs; about 25 minutes on 2 cores the first time, 12 later
 	@scripts/test.sh
 
 test-full: ## the slow rest, at most 60 minutes with `make test`
