@@ -45,6 +45,8 @@ inside() {
   env -i HOME=/build TERM=dumb LANG=C.UTF-8 PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
     unshare --mount --pid --fork --kill-child bash -c '
+      # The root is a mount of its own, which `ip netns` wants.
+      mount --bind "$0" "$0"
       mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"; mount --rbind /sys "$0/sys"
       mount -t tmpfs tmpfs "$0/tmp"; exec chroot "$0" bash -c "cd /build/huddled && $1"' "$root" "$1"
 }
