@@ -46,6 +46,7 @@ enum State {
     Idle,
     Connecting {
         session: SessionId,
+        begun: Timestamp,
         until: Timestamp,
     },
     Joining {
@@ -213,6 +214,7 @@ impl Signaling {
         self.enter(
             State::Connecting {
                 session,
+                begun: now,
                 until: now + CONNECT_WAIT,
             },
             out,
@@ -295,7 +297,7 @@ impl Signaling {
                     out.notify(Level::Warn, format!("server lost, trying again: {message}"));
                 }
                 self.refusal = None;
-                let until = now + self.backoff.delay(rng, now);
+                let until = now + self.delay(rng, now);
                 self.enter(
                     State::Waiting {
                         until,
@@ -331,6 +333,18 @@ impl Signaling {
         }
     }
 
+    /// The wait before the next attempt, after what there was has failed.
+    fn delay(&mut self, rng: &mut Rng, now: Timestamp) -> Duration {
+        match self.state {
+            State::Connecting { begun, .. } => self.backoff.delay_since(begun, rng, now),
+            State::Idle
+            | State::Joining { .. }
+            | State::Leaving { .. }
+            | State::Joined { .. }
+            | State::Waiting { .. } => self.backoff.delay(rng, now),
+        }
+    }
+
     /// Gives the connection up ourselves and tries again.
     fn give_up(&mut self, why: &str, rng: &mut Rng, out: &mut Outbox, now: Timestamp) {
         if let Some(session) = self.session() {
@@ -344,7 +358,7 @@ impl Signaling {
             Level::Warn,
             format!("server connection given up, trying again: {why}"),
         );
-        let until = now + self.backoff.delay(rng, now);
+        let until = now + self.delay(rng, now);
         self.enter(
             State::Waiting {
                 until,
