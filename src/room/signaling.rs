@@ -28,7 +28,7 @@ const STABLE: Duration = Duration::from_secs(10);
 /// What the server reports is told at most this often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the server may take to answer after the machine's link changed: a connection that survived that answers at once.
-const LINK_PROBE_WAIT: Duration = Duration::from_millis(1500);
+const LINK_PROBE_WAIT: Duration = Duration::from_millis(800);
 /// A second ghost of ourselves within this time wants a new connection.
 const GHOST_AGAIN: Duration = Duration::from_secs(5);
 
@@ -83,6 +83,8 @@ pub(super) struct Signaling {
     /// When members were asked for because of a silence.
     doubted_at: Option<Timestamp>,
     probe_until: Option<Timestamp>,
+    /// That probe is because of the machine's link.
+    link_doubted: bool,
     alone_probe_at: Timestamp,
     refresh_at: Timestamp,
     ghost_at: Option<Timestamp>,
@@ -114,6 +116,7 @@ impl Signaling {
             heard_at: now,
             doubted_at: None,
             probe_until: None,
+            link_doubted: false,
             alone_probe_at: now,
             refresh_at: now,
             ghost_at: None,
@@ -396,7 +399,10 @@ impl Signaling {
                 );
                 self.open(out, now);
             }
-            State::Joined { .. } => self.ask(LINK_PROBE_WAIT, out, now),
+            State::Joined { .. } => {
+                self.ask(LINK_PROBE_WAIT, out, now);
+                self.link_doubted = true;
+            }
         }
     }
 

@@ -158,7 +158,10 @@ fn events_of_generation_c_are_hints_about_others_and_orders_about_ourselves() {
     assert!(!bench.room.snapshot().microphone_forced);
     bench.hear(update(OWN, true));
     let snapshot = bench.room.snapshot();
-    assert!(snapshot.microphone_forced && snapshot.microphone_muted, "a host's order");
+    assert!(
+        snapshot.microphone_forced && snapshot.microphone_muted,
+        "a host's order"
+    );
     // A report of something that is none of our business ends nothing.
     reported(&mut bench, "no entry in the room state", false);
     assert_eq!(bench.room.snapshot().signaling, SignalingState::Joined);

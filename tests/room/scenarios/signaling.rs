@@ -360,15 +360,22 @@ fn a_session_that_seems_to_stand_is_asked_when_the_link_changes_and_given_up_if_
     let mut bench = Bench::joined(&["z-1"]);
     bench.tell(Event::LinkChanged { up: true });
     assert_eq!(bench.sent(), [ClientMessage::RequestPeers]);
-    bench.pass(1_000);
+    bench.pass(500);
     bench.hear(ServerMessage::UserJoined(row("z-1")));
     bench.pass(5_000);
     assert_eq!(bench.room.snapshot().signaling, SignalingState::Joined);
     bench.tell(Event::LinkChanged { up: true });
-    bench.pass(1_600);
+    bench.take();
+    bench.pass(900);
     assert_eq!(
-        bench.room.snapshot().signaling,
-        SignalingState::Reconnecting
+        opened(&bench.take()),
+        1,
+        "at once: the old address was the reason"
+    );
+    assert_eq!(bench.room.snapshot().signaling, SignalingState::Connecting);
+    assert_eq!(
+        bench.room.snapshot().banner.as_deref(),
+        Some("Reconnecting to server")
     );
 }
 
