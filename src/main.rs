@@ -234,6 +234,7 @@ fn load(source: &ConfigSource) -> Result<Configuration, ExitCode> {
 
 fn run(files: Files, state_dir: Option<PathBuf>, allow_sim: bool) -> ExitCode {
     let source = files.source(state_dir, allow_sim);
+    source.begin();
     let configuration = match load(&source) {
         Ok(configuration) => configuration,
         Err(code) => return code,

@@ -15,6 +15,8 @@ const VENDOR: &str = "usr/share/huddled/config.toml";
 const OWN: &str = "etc/huddled/config.toml";
 /// The folder of additions to it.
 const ADDITIONS: &str = "etc/huddled/conf.d";
+/// Where those three lie.
+pub(super) const FOLDERS: [&str; 3] = ["usr/share/huddled", "etc/huddled", ADDITIONS];
 /// Largest file that is read, bytes: a hundred times the length of the example.
 const LARGEST: u64 = 1 << 20;
 
