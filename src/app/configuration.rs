@@ -127,6 +127,49 @@ impl ConfigSource {
         Ok(effective.settings)
     }
 
+    /// What there is of the remote configuration, in lines for an administrator.
+    ///
+    /// # Errors
+    /// It cannot be told: a sentence.
+    pub fn describe_remote(&self) -> Result<String, String> {
+        let accepted = self.accepted();
+        let settings = config::choose(&self.candidates(), &accepted, |_| Ok(()))
+            .map_err(|error| error.to_string())?
+            .effective
+            .settings;
+        let Some(remote) = settings.remote else {
+            return Ok("no [remote] url is configured\n".to_owned());
+        };
+        let store = self
+            .remote_store()
+            .ok_or("the remote configuration is not kept anywhere; give --state-dir")?;
+        let Record {
+            complaint,
+            good,
+            trial,
+            failed,
+        } = store.record()?;
+        let mut text = format!("address    {}\n", remote.url);
+        let mut row = |name: &str, value: String| {
+            text.push_str(&format!("{name:<11}{value}\n"));
+        };
+        let file = |version: &Version| {
+            let path = store.path(version);
+            format!("version {} ({})", version.number, path.display())
+        };
+        row("last good", good.as_ref().map_or("none".to_owned(), file));
+        if let Some(trial) = &trial {
+            row("on trial", file(&trial.version));
+        }
+        for failed in &failed {
+            row("taken back", failed.reason.clone());
+        }
+        if let Some(complaint) = complaint {
+            row("complaint", complaint);
+        }
+        Ok(text)
+    }
+
     /// Where the remote files are kept. `None`: `--config` named the one file that counts, or nothing says where the
     /// state belongs.
     pub(super) fn remote_store(&self) -> Option<Store> {

@@ -77,7 +77,9 @@ struct Manager {
     /// Why the last look failed.
     problem: Option<String>,
     done: mpsc::Sender<Done>,
+    /// Who wants a look that has not begun, and who the one under way.
     waiting: Vec<LookRequest>,
+    answering: Vec<LookRequest>,
 }
 
 /// Runs as long as the program.
@@ -156,6 +158,7 @@ impl Manager {
             problem: None,
             done,
             waiting: Vec::new(),
+            answering: Vec::new(),
         })
     }
 
@@ -190,7 +193,6 @@ impl Manager {
                 }
                 changed = around.snapshots.changed() => {
                     changed.ok()?;
-                    around.snapshots.mark_unchanged();
                     self.observe(around);
                 }
                 Some(done) = outcomes.recv() => self.on_done(done, around).await,
@@ -246,6 +248,7 @@ impl Manager {
     async fn obey(&mut self, order: Order, around: &mut Surroundings) {
         match order {
             Order::Look => {
+                self.answering.append(&mut self.waiting);
                 let server = Arc::clone(&self.server);
                 let (etag, signature) = (self.etag.clone(), self.signature.clone());
                 let done = self.done.clone();
@@ -256,7 +259,10 @@ impl Manager {
                 }));
             }
             Order::AskLastGood => {
-                let signaling = self.last_good.as_ref().and_then(|good| good.signaling.clone());
+                let signaling = self
+                    .last_good
+                    .as_ref()
+                    .and_then(|good| good.signaling.clone());
                 let done = self.done.clone();
                 drop(tokio::spawn(async move {
                     let answers = match signaling {
@@ -285,12 +291,20 @@ impl Manager {
                     }
                 }));
             }
+            Order::StayedUp => {
+                let mut record = self.record();
+                if record.stayed_up()
+                    && let Err(problem) = self.store.remember(&record)
+                {
+                    log::warn!("remote configuration: {problem}");
+                }
+            }
             Order::Confirm => {
                 let mut record = self.record();
                 record.confirm();
                 if self.remember(&record) {
                     let number = record.good.map_or(0, |good| good.number);
-                    log::info!("the remote configuration's version {number} is good: the box is in its meeting");
+                    log::info!("the remote configuration's version {number} has stood its trial");
                     self.wanted = None;
                     reload(around).await;
                 }
@@ -321,9 +335,13 @@ impl Manager {
         let within = format!("{} s", self.remote.probation.as_secs());
         match server(&self.wanted) {
             Some(new) if new == old => {
-                format!("the box did not get into its meeting within {within} ({state}), though {old} answers")
+                format!(
+                    "the box did not get into its meeting within {within} ({state}), though {old} answers"
+                )
             }
-            Some(new) => format!("{new} was not reached within {within} ({state}), while {old} answers"),
+            Some(new) => {
+                format!("{new} was not reached within {within} ({state}), while {old} answers")
+            }
             None => format!("it leaves the box without a meeting, while {old} answers"),
         }
     }
@@ -349,9 +367,13 @@ impl Manager {
                 };
                 self.problem = result.as_ref().err().cloned();
                 self.policy.looked(looked, monotonic());
-                for request in self.waiting.drain(..) {
+                for request in self.answering.drain(..) {
                     // Whoever asked may have gone.
                     let _ = request.send(result.clone());
+                }
+                if !self.waiting.is_empty() {
+                    (self.etag, self.signature) = (None, None);
+                    self.policy.look_now(monotonic());
                 }
             }
         }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::settings::{
-    Apply, AudioEncoding, ControlSettings, DisplayDevice, HubSettings, IceServer, MicrophoneSettings,
-    PanelSettings, RemoteSettings, Settings, SignalingSettings, SpeakerSettings, VideoEncoding,
-    VideoSettings,
+    Apply, AudioEncoding, ControlSettings, DisplayDevice, HubSettings, IceServer,
+    MicrophoneSettings, PanelSettings, RemoteSettings, Settings, SignalingSettings,
+    SpeakerSettings, VideoEncoding, VideoSettings,
 };
 use crate::room::{FirstStart, RecoverySettings};
 

@@ -176,9 +176,18 @@ mod tests {
         }
         assert_eq!(allowed, REMOTE_KEYS);
         for never in [
-            "panel.", "control.", "hub.", "remote.", "box.state_dir", "box.id", "box.first_start",
+            "panel.",
+            "control.",
+            "hub.",
+            "remote.",
+            "box.state_dir",
+            "box.id",
+            "box.first_start",
         ] {
-            assert!(REMOTE_KEYS.iter().all(|key| !key.starts_with(never)), "{never}");
+            assert!(
+                REMOTE_KEYS.iter().all(|key| !key.starts_with(never)),
+                "{never}"
+            );
         }
         assert!(REMOTE_KEYS.iter().all(|key| !key.ends_with("ca_file")));
     }

@@ -9,8 +9,8 @@ use toml::Value;
 use super::Origins;
 use super::document::printable;
 use super::settings::{
-    Apply, CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend, PanelLine,
-    Settings, SpeakerDevice, VideoDevice,
+    Apply, CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend,
+    PanelLine, Settings, SpeakerDevice, VideoDevice,
 };
 use crate::room::FirstStart;
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::document::{nearest, printable};
 use super::settings::{
-    Apply, CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend, SpeakerDevice,
-    VideoDevice,
+    Apply, CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend,
+    SpeakerDevice, VideoDevice,
 };
 use crate::room::FirstStart;
 

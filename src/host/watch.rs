@@ -112,8 +112,7 @@ fn watch(inotify: &Inotify, watched: &[Watched], changes: &mpsc::Sender<()>) {
             changed |= match (&event.name, place) {
                 // A file that is being made is complete when it is closed; a link and a folder are at once.
                 (Some(name), Some(place)) if (place.counts)(name, &place.folder.join(name)) => {
-                    event.mask != AddWatchFlags::IN_CREATE
-                        || place.folder.join(name).is_symlink()
+                    event.mask != AddWatchFlags::IN_CREATE || place.folder.join(name).is_symlink()
                 }
                 // Too much at once: anything may have changed.
                 (None, _) if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) => true,

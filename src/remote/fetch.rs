@@ -172,8 +172,9 @@ fn client(ca: Option<&str>, key: &str) -> Result<ClientBuilder, String> {
         .connect_timeout(CONNECT)
         // Minutes pass until the next request.
         .pool_max_idle_per_host(0);
-    let unusable =
-        |reason: &str| format!("the certificates of {key} cannot be used: {reason}; give PEM certificates");
+    let unusable = |reason: &str| {
+        format!("the certificates of {key} cannot be used: {reason}; give PEM certificates")
+    };
     if let Some(pem) = ca {
         let found = Certificate::stack_from_pem(pem.as_bytes())
             .map_err(|error| unusable(&error.to_string()))?;
@@ -221,7 +222,11 @@ fn date(since_1970: Duration) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }
@@ -248,8 +253,13 @@ mod tests {
 
     #[test]
     fn a_wrong_clock_is_called_one() {
-        let early = explain("error trying to connect: certificate verify failed (certificate is not yet valid)");
-        assert!(early.contains("the clock of this box is most likely wrong"), "{early}");
+        let early = explain(
+            "error trying to connect: certificate verify failed (certificate is not yet valid)",
+        );
+        assert!(
+            early.contains("the clock of this box is most likely wrong"),
+            "{early}"
+        );
         let late = explain("certificate verify failed (certificate has expired)");
         assert!(late.contains("renew it, or set the clock"), "{late}");
         assert_eq!(explain("connection refused"), "connection refused");
@@ -279,7 +289,10 @@ mod tests {
             probation: Duration::from_secs(120),
         };
         let server = Server::new(&settings("https://b.example.org/a.toml?room=7"), None).unwrap();
-        assert_eq!(server.signature.as_str(), "https://b.example.org/a.toml.minisig?room=7");
+        assert_eq!(
+            server.signature.as_str(),
+            "https://b.example.org/a.toml.minisig?room=7"
+        );
         let error = Server::new(&settings("https://b.example.org/a"), Some("no PEM")).unwrap_err();
         assert!(error.contains("[remote] ca_file"), "{error}");
     }

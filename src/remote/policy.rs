@@ -62,6 +62,8 @@ pub enum Order {
     Rejoin,
     /// Find out whether the last good server answers; answered by [`Policy::asked`].
     AskLastGood,
+    /// The program has stayed up with the file on trial: it does not end because of it.
+    StayedUp,
     /// The file on trial is good.
     Confirm,
     /// The file on trial has to go.
@@ -75,8 +77,10 @@ struct Running {
     stale_session: bool,
     /// When all of it came into effect.
     since: Option<Timestamp>,
-    /// When to ask for the last good server.
-    ask: Option<Timestamp>,
+    /// When the box should be in its meeting, or is to be judged again.
+    judge: Option<Timestamp>,
+    /// There is no meeting to get into.
+    unconfigured: bool,
 }
 
 /// When to look, and whether to stay.
@@ -115,7 +119,8 @@ impl Policy {
             stale_session: trial.rejoin,
             trial,
             since: None,
-            ask: None,
+            judge: None,
+            unconfigured: false,
         });
     }
 
@@ -150,7 +155,7 @@ impl Policy {
             return;
         };
         if !situation.in_effect {
-            (running.since, running.ask) = (None, None);
+            (running.since, running.judge) = (None, None);
             return;
         }
         if running.trial.rejoin {
@@ -170,7 +175,7 @@ impl Policy {
             // Somebody ordered the box out of the meeting: nothing is tried meanwhile.
             SignalingState::Left => {
                 running.stale_session = false;
-                (running.since, running.ask) = (None, None);
+                (running.since, running.judge) = (None, None);
                 return;
             }
             SignalingState::Unconfigured
@@ -179,10 +184,10 @@ impl Policy {
             | SignalingState::Reconnecting
             | SignalingState::Refused => running.stale_session = false,
         }
+        running.unconfigured = situation.signaling == SignalingState::Unconfigured;
         if running.since.is_none() {
             running.since = Some(now);
-            // Without a server before there is none to go back to: it stays on trial until it has joined.
-            running.ask = running.trial.has_last_good.then_some(now + probation);
+            running.judge = Some(now + probation);
         }
     }
 
@@ -198,7 +203,7 @@ impl Policy {
         }
         if !answers {
             // The network is down, whatever the settings.
-            running.ask = Some(now + again);
+            running.judge = Some(now + again);
             return;
         }
         let order = match running.trial.same_signaling {
@@ -212,8 +217,8 @@ impl Policy {
 
     /// When [`Self::handle_timeout`] is to be called.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let ask = self.trial.as_ref().and_then(|running| running.ask);
-        self.look.into_iter().chain(ask).min()
+        let judge = self.trial.as_ref().and_then(|running| running.judge);
+        self.look.into_iter().chain(judge).min()
     }
 
     /// Time has passed.
@@ -222,11 +227,21 @@ impl Policy {
             self.look = None;
             self.orders.push_back(Order::Look);
         }
-        if let Some(running) = &mut self.trial
-            && running.ask.is_some_and(|at| at <= now)
-        {
-            running.ask = None;
-            self.orders.push_back(Order::AskLastGood);
+        let Some(running) = &mut self.trial else {
+            return;
+        };
+        if running.judge.is_none_or(|at| at > now) {
+            return;
+        }
+        running.judge = None;
+        if running.trial.has_last_good {
+            self.orders.extend([Order::StayedUp, Order::AskLastGood]);
+        } else if running.unconfigured {
+            self.trial = None;
+            self.orders.push_back(Order::Confirm);
+        } else {
+            // Without a server before there is none to go back to: it stays on trial until it has joined.
+            self.orders.push_back(Order::StayedUp);
         }
     }
 

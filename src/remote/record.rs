@@ -155,6 +155,12 @@ impl Record {
         };
     }
 
+    /// The program has stayed up with the file on trial. Whether that is news.
+    pub fn stayed_up(&mut self) -> bool {
+        let trial = self.trial.as_mut();
+        trial.is_some_and(|trial| std::mem::take(&mut trial.starts) > 0)
+    }
+
     /// The trial is passed.
     pub fn confirm(&mut self) {
         if let Some(trial) = self.trial.take() {
@@ -245,12 +251,18 @@ mod tests {
             "the remote configuration's version 8 was taken back: the server did not answer; version 7 is used again"
         );
         for number in [8, 9] {
-            assert_eq!(record.judge(&version(number, "b")), Verdict::Failed(complaint.clone()));
+            assert_eq!(
+                record.judge(&version(number, "b")),
+                Verdict::Failed(complaint.clone())
+            );
         }
         assert_eq!(record.judge(&version(8, "c")), Verdict::Try);
         record.begin(version(8, "c"));
         record.confirm();
-        assert_eq!((record.complaint, record.good), (None, Some(version(8, "c"))));
+        assert_eq!(
+            (record.complaint, record.good),
+            (None, Some(version(8, "c")))
+        );
     }
 
     #[test]
@@ -261,6 +273,10 @@ mod tests {
         for _ in 0..MOST_STARTS {
             assert!(!record.count_start());
         }
+        let mut other = record.clone();
+        assert!(other.stayed_up());
+        assert!(!other.stayed_up());
+        assert!(!other.count_start());
         assert!(record.count_start());
         assert_eq!(record.current(), Some(&version(1, "a")));
         assert!(!record.count_start());
@@ -274,7 +290,10 @@ mod tests {
             record.go_back("x");
         }
         assert_eq!(record.failed.len(), FAILED);
-        assert!(matches!(record.judge(&version(200, "99")), Verdict::Failed(_)));
+        assert!(matches!(
+            record.judge(&version(200, "99")),
+            Verdict::Failed(_)
+        ));
         assert_eq!(record.judge(&version(200, "1")), Verdict::Try);
     }
 }

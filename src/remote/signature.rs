@@ -135,16 +135,32 @@ mod tests {
             }
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(bytes).unwrap();
-            assert!(check(b"[box]\n", &changed, &[KEY], Some("room-101")).is_err(), "{at}");
+            assert!(
+                check(b"[box]\n", &changed, &[KEY], Some("room-101")).is_err(),
+                "{at}"
+            );
         }
     }
 
     #[test]
     fn the_version_is_one_whole_number() {
         assert_eq!(of_comment("version:0", None), Ok(0));
-        assert_eq!(of_comment("timestamp:1\tversion:4294967295\tx", None), Ok(u64::from(u32::MAX)));
-        for wrong in ["", "version:", "version:-1", "version:1.0", "version:1 version:2", "version:4294967296"] {
-            assert!(of_comment(wrong, None).unwrap_err().contains("version:N"), "{wrong}");
+        assert_eq!(
+            of_comment("timestamp:1\tversion:4294967295\tx", None),
+            Ok(u64::from(u32::MAX))
+        );
+        for wrong in [
+            "",
+            "version:",
+            "version:-1",
+            "version:1.0",
+            "version:1 version:2",
+            "version:4294967296",
+        ] {
+            assert!(
+                of_comment(wrong, None).unwrap_err().contains("version:N"),
+                "{wrong}"
+            );
         }
         assert_eq!(of_comment("box:a version:1 box:b", Some("b")), Ok(1));
     }

@@ -116,7 +116,11 @@ impl Store {
         if Digest::of(text.as_bytes()) != version.digest {
             return Err(format!("{}: the file was changed", path.display()));
         }
-        let signature = read(&self.folder.join(format!("{}.minisig", name(&version.digest))))?;
+        let signature = read(
+            &self
+                .folder
+                .join(format!("{}.minisig", name(&version.digest))),
+        )?;
         Ok(RemoteFile {
             path,
             text,
@@ -212,7 +216,12 @@ mod tests {
         let mut record = Record::default();
         assert_eq!(store.record(), Ok(Record::default()));
         for number in 1..4 {
-            begin(&store, &mut record, number, &format!("[box]\nname = '{number}'\n"));
+            begin(
+                &store,
+                &mut record,
+                number,
+                &format!("[box]\nname = '{number}'\n"),
+            );
             record.confirm();
             store.remember(&record).unwrap();
             assert_eq!(names(&folder), 3);
@@ -221,12 +230,18 @@ mod tests {
         assert_eq!(names(&folder), 5);
         assert_eq!(store.record().as_ref(), Ok(&record));
         let file = store.read(record.current().unwrap()).unwrap();
-        assert_eq!((file.text.as_str(), file.signature.as_str()), ("# four\n", "signature"));
+        assert_eq!(
+            (file.text.as_str(), file.signature.as_str()),
+            ("# four\n", "signature")
+        );
         record.go_back("x");
         store.remember(&record).unwrap();
         assert_eq!(names(&folder), 3);
         assert_eq!(store.record().as_ref(), Ok(&record));
-        assert_eq!(store.read(record.current().unwrap()).unwrap().text, "[box]\nname = '3'\n");
+        assert_eq!(
+            store.read(record.current().unwrap()).unwrap().text,
+            "[box]\nname = '3'\n"
+        );
     }
 
     #[test]

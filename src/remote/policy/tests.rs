@@ -46,7 +46,7 @@ impl Story {
                     self.policy.looked(looked, self.now);
                 }
                 Order::AskLastGood => self.policy.asked(self.last_good, self.now),
-                Order::Rejoin | Order::Confirm | Order::GoBack => {}
+                Order::Rejoin | Order::StayedUp | Order::Confirm | Order::GoBack => {}
             }
         }
     }
@@ -76,13 +76,16 @@ impl Story {
     }
 
     fn looks(&self) -> Vec<u64> {
-        let looks = self.orders.iter().filter(|(_, order)| *order == Order::Look);
+        let looks = self
+            .orders
+            .iter()
+            .filter(|(_, order)| *order == Order::Look);
         looks.map(|(at, _)| *at).collect()
     }
 
     fn verdicts(&self) -> Vec<(u64, Order)> {
-        let looks = |(_, order): &&(u64, Order)| *order != Order::Look;
-        self.orders.iter().filter(looks).copied().collect()
+        let counts = |(_, order): &&(u64, Order)| !matches!(order, Order::Look | Order::StayedUp);
+        self.orders.iter().filter(counts).copied().collect()
     }
 }
 
@@ -187,7 +190,11 @@ fn nothing_is_taken_back_while_the_network_is_down() {
     story.see(true, SignalingState::Reconnecting);
     story.pass(seconds(4 * 3600));
     let verdicts = story.verdicts();
-    assert!(verdicts.iter().all(|(_, order)| *order == Order::AskLastGood));
+    assert!(
+        verdicts
+            .iter()
+            .all(|(_, order)| *order == Order::AskLastGood)
+    );
     assert!((470..=480).contains(&verdicts.len()), "{}", verdicts.len());
     // The network comes back, and with it the new server...
     story.see(true, SignalingState::Joined);
@@ -225,8 +232,18 @@ fn without_a_server_before_there_is_nothing_to_go_back_to() {
     story.see(true, SignalingState::Reconnecting);
     story.pass(seconds(86_400));
     assert_eq!(story.verdicts(), []);
+    assert!(story.orders.contains(&(120, Order::StayedUp)));
     story.see(true, SignalingState::Joined);
     assert_eq!(story.verdicts(), [(86_400, Order::Confirm)]);
+}
+
+#[test]
+fn a_box_that_has_no_meeting_needs_none() {
+    let mut story = Story::new(1);
+    story.policy.set_trial(Some(Trial::default()));
+    story.see(true, SignalingState::Unconfigured);
+    story.pass(seconds(600));
+    assert_eq!(story.verdicts(), [(120, Order::Confirm)]);
 }
 
 #[test]
