@@ -97,7 +97,7 @@ const fn seconds(seconds: u64) -> Duration {
 fn looks_are_an_interval_apart_and_boxes_do_not_look_together() {
     let mut firsts = Vec::new();
     for seed in 1..=100 {
-        let mut story = Story::new(seed * 0x9e37_79b9_7f4a_7c15);
+        let mut story = Story::new(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         story.pass(seconds(86_400));
         let looks = story.looks();
         assert!(looks[0] <= FIRST.as_secs());

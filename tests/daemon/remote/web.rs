@@ -29,7 +29,7 @@ pub(super) enum Manner {
 }
 
 /// When its certificate is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Certificate {
     Now,
     /// Until 2001.
@@ -40,7 +40,7 @@ pub(super) enum Certificate {
 
 struct Site {
     manner: Manner,
-    acceptor: TlsAcceptor,
+    presented: Certificate,
     files: BTreeMap<String, Vec<u8>>,
     requests: Vec<(String, u16)>,
 }
@@ -48,7 +48,6 @@ struct Site {
 /// The server; its thread ends with the process.
 pub(super) struct Web {
     address: SocketAddr,
-    key: KeyPair,
     /// The certificates of all its states, to be trusted.
     pub(super) ca: String,
     site: Arc<Mutex<Site>>,
@@ -57,13 +56,17 @@ pub(super) struct Web {
 impl Web {
     pub(super) fn start() -> Self {
         let key = KeyPair::generate().unwrap();
-        let mut ca = String::new();
-        for when in [Certificate::Past, Certificate::Future, Certificate::Now] {
-            ca += &certificate(&key, when);
-        }
+        let certificates = [Certificate::Past, Certificate::Now, Certificate::Future]
+            .map(|when| (when, certificate(&key, when)));
+        let ca = certificates.iter().map(|(_, pem)| pem.as_str()).collect();
+        let acceptors = certificates
+            .iter()
+            .map(|(when, pem)| (*when, acceptor(&key, pem)))
+            .collect::<BTreeMap<_, _>>();
+        let acceptors = Arc::new(acceptors);
         let site = Arc::new(Mutex::new(Site {
             manner: Manner::Well,
-            acceptor: acceptor(&key, Certificate::Now),
+            presented: Certificate::Now,
             files: BTreeMap::new(),
             requests: Vec::new(),
         }));
@@ -73,18 +76,13 @@ impl Web {
             let site = Arc::clone(&site);
             move || {
                 for stream in listener.incoming() {
-                    let site = Arc::clone(&site);
+                    let (site, acceptors) = (Arc::clone(&site), Arc::clone(&acceptors));
                     // Clients that go away are their own affair.
-                    std::thread::spawn(move || serve(stream.unwrap(), address, &site));
+                    std::thread::spawn(move || serve(stream.unwrap(), address, &site, &acceptors));
                 }
             }
         });
-        Self {
-            address,
-            key,
-            ca,
-            site,
-        }
+        Self { address, ca, site }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -101,7 +99,7 @@ impl Web {
     }
 
     pub(super) fn present(&self, when: Certificate) {
-        self.site.lock().unwrap().acceptor = acceptor(&self.key, when);
+        self.site.lock().unwrap().presented = when;
     }
 
     /// Paths and the status that each was answered with.
@@ -125,16 +123,20 @@ fn certificate(key: &KeyPair, when: Certificate) -> String {
     wanted.self_signed(key).unwrap().pem()
 }
 
-fn acceptor(key: &KeyPair, when: Certificate) -> TlsAcceptor {
-    let pem = certificate(key, when);
+fn acceptor(key: &KeyPair, pem: &str) -> TlsAcceptor {
     let identity = Identity::from_pkcs8(pem.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
     TlsAcceptor::new(identity).unwrap()
 }
 
-fn serve(stream: TcpStream, address: SocketAddr, site: &Mutex<Site>) -> Option<()> {
-    let (manner, acceptor) = {
+fn serve(
+    stream: TcpStream,
+    address: SocketAddr,
+    site: &Mutex<Site>,
+    acceptors: &BTreeMap<Certificate, TlsAcceptor>,
+) -> Option<()> {
+    let (manner, presented) = {
         let site = site.lock().unwrap();
-        (site.manner, site.acceptor.clone())
+        (site.manner, site.presented)
     };
     if manner == Manner::Silent {
         // Until the other side has had enough.
@@ -145,7 +147,7 @@ fn serve(stream: TcpStream, address: SocketAddr, site: &Mutex<Site>) -> Option<(
         let _ = (&stream).read(&mut [0; 4096]);
         return None;
     }
-    let mut stream = acceptor.accept(stream).ok()?;
+    let mut stream = acceptors.get(&presented)?.accept(stream).ok()?;
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
