@@ -31,6 +31,8 @@ if [ "$what" = test ] || [ "$what" = full ]; then
     chromium openssl   # browser and signaling tests
     iproute2 nftables  # network tests
     procps
+    minisign strace    # signed configuration, kills at every step
+    nginx-light        # a web server for it
   )
 fi
 [ "$what" != full ] || packages+=(coturn) # relay scenarios
@@ -47,6 +49,9 @@ if [ "${#missing[@]}" -gt 0 ]; then
   $sudo apt-get update -qq
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
     fail "apt-get could not install ${missing[*]}; see its message above"
+  if [[ " ${missing[*]} " == *" nginx-light "* ]] && [ -d /run/systemd/system ]; then
+    $sudo systemctl disable --now nginx >/dev/null 2>&1 || true
+  fi
   if [[ " ${missing[*]} " == *" coturn "* ]] && [ -d /run/systemd/system ]; then
     # Debian starts a TURN server with the package; the tests start their own.
     $sudo systemctl disable --now coturn >/dev/null 2>&1 || true

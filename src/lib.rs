@@ -5,6 +5,7 @@ pub mod room;
 pub mod clock;
 pub mod config;
 pub mod events;
+pub mod files;
 pub mod manual;
 pub mod web;
 pub mod wire;
@@ -14,6 +15,7 @@ pub mod devices;
 pub mod host;
 #[cfg(feature = "hub")]
 pub mod hub;
+pub mod remote;
 pub mod socketio;
 
 pub mod media;

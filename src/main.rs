@@ -126,6 +126,17 @@ impl Files {
     }
 }
 
+impl Files {
+    /// For looking at what a box that runs as a service has: its state lies where the service manager put it, which
+    /// nobody tells a person's shell.
+    fn inspected(self, state_dir: Option<PathBuf>) -> ConfigSource {
+        let services = self.root.join("var/lib/huddled");
+        let told = std::env::var_os("STATE_DIRECTORY").is_some();
+        let state_dir = state_dir.or_else(|| (!told && services.is_dir()).then_some(services));
+        self.source(state_dir, true)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Say whether files are valid, and what is wrong with them
@@ -138,9 +149,21 @@ enum ConfigCommand {
     Show {
         #[command(flatten)]
         files: Files,
+        /// Where the last accepted configuration and the remote one are kept [default: $STATE_DIRECTORY, else
+        /// /var/lib/huddled where it exists]
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
         /// Say behind each value which file and line it came from
         #[arg(long)]
         origin: bool,
+    },
+    /// Say what this box has of the remote configuration
+    Remote {
+        #[command(flatten)]
+        files: Files,
+        /// Where it is kept [default: $STATE_DIRECTORY, else /var/lib/huddled where it exists]
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
     },
     /// Print the JSON schema of a configuration file
     Schema,
@@ -209,7 +232,17 @@ fn main() -> ExitCode {
         }
         Command::Devices { json } => devices(json),
         Command::Config(ConfigCommand::Check { files }) => check(&files),
-        Command::Config(ConfigCommand::Show { files, origin }) => show(files, origin),
+        Command::Config(ConfigCommand::Show {
+            files,
+            state_dir,
+            origin,
+        }) => show(files, state_dir, origin),
+        Command::Config(ConfigCommand::Remote { files, state_dir }) => {
+            match files.inspected(state_dir).describe_remote() {
+                Ok(text) => print(&text),
+                Err(message) => refuse(&message),
+            }
+        }
         Command::Config(ConfigCommand::Schema) => print(&config::schema()),
         Command::Config(ConfigCommand::Reference) => print(&config::reference()),
         Command::Generate { directory } => generate(&directory),
@@ -234,6 +267,7 @@ fn load(source: &ConfigSource) -> Result<Configuration, ExitCode> {
 
 fn run(files: Files, state_dir: Option<PathBuf>, allow_sim: bool) -> ExitCode {
     let source = files.source(state_dir, allow_sim);
+    source.begin();
     let configuration = match load(&source) {
         Ok(configuration) => configuration,
         Err(code) => return code,
@@ -298,22 +332,19 @@ fn generate(directory: &Path) -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stderr)] // a command's answer
-fn show(files: Files, origin: bool) -> ExitCode {
-    let source = ConfigSource {
-        config: files.config,
-        root: files.root,
-        state_dir: None,
-        allow_sim: true,
-    };
+fn show(files: Files, state_dir: Option<PathBuf>, origin: bool) -> ExitCode {
+    let source = files.inspected(state_dir);
     match source.load_strictly() {
         Ok(configuration) if origin => {
             print(&configuration.settings.show_with(&configuration.origins))
         }
         Ok(configuration) => print(&configuration.settings.show()),
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::from(EXIT_CONFIG)
-        }
+        Err(message) => refuse(&message),
     }
+}
+
+#[allow(clippy::print_stderr)] // a command's answer
+fn refuse(message: &str) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::from(EXIT_CONFIG)
 }

@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("wire", 1),
     ("clock", 1),
     ("events", 1),
+    ("files", 1),
     ("manual", 1),
     ("web", 1),
     ("devices", 2),
@@ -23,6 +24,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("host", 2),
     ("control", 2),
     ("hub", 2),
+    ("remote", 2),
     ("media", 3),
     ("rtc", 4),
     ("app", 5),
@@ -85,6 +87,11 @@ const CONFINED: &[Confined] = &[
     Confined {
         name: "gpiocdev",
         home: "devices",
+        exception: None,
+    },
+    Confined {
+        name: "minisign_verify",
+        home: "remote",
         exception: None,
     },
     Confined {

@@ -7,6 +7,7 @@ use crate::config::{
     self, Candidate, ConfigError, Effective, Layer, Origins, PanelBackend, Settings,
 };
 use crate::host::{self, StatePlaces};
+use crate::remote::{Record, Store, Version, verify};
 
 /// What the command line says of the configuration.
 #[derive(Clone, Debug)]
@@ -30,8 +31,28 @@ pub struct Configuration {
     pub origins: Origins,
     /// What was refused and what stands in for it, in one sentence.
     pub complaint: Option<String>,
+    /// The remote file that is part of it.
+    pub remote: Option<Version>,
     /// The files, to keep a copy of; `None` where none is to be kept.
     layers: Option<Vec<Layer>>,
+}
+
+/// Which of the remote files is part of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Remote {
+    /// The one in use, on trial or not.
+    Current,
+    /// The last good one.
+    Good,
+}
+
+/// The remote file, as far as there is one.
+#[derive(Default)]
+struct Managed {
+    layer: Option<Layer>,
+    version: Option<Version>,
+    on_trial: bool,
+    complaint: Option<String>,
 }
 
 impl From<Settings> for Configuration {
@@ -41,6 +62,7 @@ impl From<Settings> for Configuration {
             settings,
             origins: Origins::default(),
             complaint: None,
+            remote: None,
             layers: None,
         }
     }
@@ -53,14 +75,128 @@ impl ConfigSource {
     /// # Errors
     /// Nothing valid exists: one sentence that names the file and what to do.
     pub fn load(&self) -> Result<Configuration, String> {
-        let accepted = match (&self.config, self.directory()) {
+        self.load_with(Remote::Current)
+    }
+
+    /// The program starts: a remote file on trial with which it started too often without getting into its meeting has to
+    /// go.
+    pub fn begin(&self) {
+        let Some(store) = self.remote_store() else {
+            return;
+        };
+        // One that cannot be read is told when the configuration is.
+        let Ok(mut record) = store.record() else {
+            return;
+        };
+        if record.trial.is_none() {
+            return;
+        }
+        record.count_start();
+        if let Err(problem) = store.remember(&record) {
+            log::error!("remote configuration: {problem}");
+        }
+    }
+
+    /// The settings as they would be with the last good remote file.
+    ///
+    /// # Errors
+    /// As of [`Self::load`].
+    pub(super) fn last_good(&self) -> Result<Settings, String> {
+        self.load_with(Remote::Good)
+            .map(|configuration| configuration.settings)
+    }
+
+    /// The settings as they would be with this remote file; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// What is wrong with the file, in one sentence.
+    pub(super) fn load_offered(&self, name: &str, text: &str) -> Result<Settings, String> {
+        let offered = Layer {
+            file: name.into(),
+            text: text.to_owned(),
+        };
+        config::check_remote(&offered).map_err(|error| error.to_string())?;
+        let accepted = self.accepted();
+        let check = |effective: &Effective| self.permit(effective);
+        let mut layers = config::choose(&self.candidates(), &accepted, check)
+            .map_err(|error| error.to_string())?
+            .layers;
+        layers.push(offered);
+        let effective = config::merge(&layers).map_err(|error| error.to_string())?;
+        check(&effective).map_err(|error| error.to_string())?;
+        Ok(effective.settings)
+    }
+
+    /// What there is of the remote configuration, in lines for an administrator.
+    ///
+    /// # Errors
+    /// It cannot be told: a sentence.
+    pub fn describe_remote(&self) -> Result<String, String> {
+        let accepted = self.accepted();
+        let settings = config::choose(&self.candidates(), &accepted, |_| Ok(()))
+            .map_err(|error| error.to_string())?
+            .effective
+            .settings;
+        let Some(remote) = settings.remote else {
+            return Ok("no [remote] url is configured\n".to_owned());
+        };
+        let store = self
+            .remote_store()
+            .ok_or("the remote configuration is not kept anywhere; give --state-dir")?;
+        let Record {
+            complaint,
+            good,
+            trial,
+            failed,
+        } = store.record()?;
+        let mut text = format!("address    {}\n", remote.url);
+        let mut row = |name: &str, value: String| {
+            text.push_str(&format!("{name:<11}{value}\n"));
+        };
+        let file = |version: &Version| {
+            let path = store.path(version);
+            format!("version {} ({})", version.number, path.display())
+        };
+        row("last good", good.as_ref().map_or("none".to_owned(), file));
+        if let Some(trial) = &trial {
+            row("on trial", file(&trial.version));
+        }
+        for failed in &failed {
+            row("taken back", failed.reason.clone());
+        }
+        if let Some(complaint) = complaint {
+            row("complaint", complaint);
+        }
+        Ok(text)
+    }
+
+    /// Where the remote files are kept. `None`: `--config` named the one file that counts, or nothing says where the
+    /// state belongs.
+    pub(super) fn remote_store(&self) -> Option<Store> {
+        match &self.config {
+            Some(_) => None,
+            None => self.directory().map(|directory| Store::new(&directory)),
+        }
+    }
+
+    fn accepted(&self) -> Vec<Layer> {
+        match (&self.config, self.directory()) {
             (None, Some(directory)) => host::read_accepted(&directory),
             _ => Vec::new(),
-        };
-        let candidates = self.candidates();
+        }
+    }
+
+    fn load_with(&self, remote: Remote) -> Result<Configuration, String> {
+        let accepted = self.accepted();
+        let mut candidates = self.candidates();
         if candidates.is_empty() {
             log::info!("there is no configuration file; going on with the defaults");
         }
+        let managed = self.managed(&candidates, &accepted, remote);
+        candidates.extend(managed.layer.map(|Layer { file, text }| Candidate {
+            file,
+            text: Ok(text),
+        }));
         let chosen = config::choose(&candidates, &accepted, |effective| self.permit(effective))
             .map_err(|error| error.to_string())?;
         let refusals: Vec<_> = chosen.refusals.iter().map(ToString::to_string).collect();
@@ -74,11 +210,14 @@ impl ConfigSource {
                 Some(format!("configuration refused: {first}{rest}"))
             }
         };
-        let keep = self.config.is_none() && complaint.is_none();
+        // What is on trial is nothing to go back to.
+        let keep = self.config.is_none() && complaint.is_none() && !managed.on_trial;
+        let complaints: Vec<_> = complaint.into_iter().chain(managed.complaint).collect();
         Ok(Configuration {
             settings: chosen.effective.settings,
             origins: chosen.effective.origins,
-            complaint,
+            complaint: (!complaints.is_empty()).then(|| complaints.join("; ")),
+            remote: managed.version,
             layers: keep.then_some(chosen.layers),
         })
     }
@@ -88,7 +227,16 @@ impl ConfigSource {
     /// # Errors
     /// What is wrong with it, in one sentence that names the file and what to do.
     pub fn load_strictly(&self) -> Result<Configuration, String> {
-        let effective = merge_strictly(&self.candidates()).map_err(|error| error.to_string())?;
+        let mut candidates = self.candidates();
+        let managed = self.managed(&candidates, &[], Remote::Current);
+        if let Some(complaint) = managed.complaint {
+            return Err(complaint);
+        }
+        candidates.extend(managed.layer.map(|Layer { file, text }| Candidate {
+            file,
+            text: Ok(text),
+        }));
+        let effective = merge_strictly(&candidates).map_err(|error| error.to_string())?;
         self.permit(&effective).map_err(|error| error.to_string())?;
         Ok(Configuration {
             origins: effective.origins,
@@ -112,6 +260,75 @@ impl ConfigSource {
                 "{}: no copy of the accepted configuration is kept there: {reason}",
                 directory.display()
             );
+        }
+    }
+
+    /// The remote file, if this box is managed and has one that is still to be trusted.
+    fn managed(&self, local: &[Candidate], accepted: &[Layer], wanted: Remote) -> Managed {
+        let check = |effective: &Effective| self.permit(effective);
+        let settings = match config::choose(local, accepted, check) {
+            Ok(chosen) => chosen.effective.settings,
+            // It is told by whoever reads the whole.
+            Err(_) => return Managed::default(),
+        };
+        let (Some(remote), Some(store)) = (&settings.remote, self.remote_store()) else {
+            return Managed::default();
+        };
+        let record = match store.record() {
+            Ok(record) => record,
+            Err(complaint) => {
+                return Managed {
+                    complaint: Some(complaint),
+                    ..Managed::default()
+                };
+            }
+        };
+        let Record {
+            complaint,
+            good,
+            trial,
+            ..
+        } = record;
+        let trial = trial.map(|trial| trial.version);
+        let on_trial = trial.is_some() && wanted == Remote::Current;
+        let version = match wanted {
+            Remote::Current => trial.or(good),
+            Remote::Good => good,
+        };
+        let Some(version) = version else {
+            return Managed {
+                complaint,
+                ..Managed::default()
+            };
+        };
+        let layer = store.read(&version).and_then(|file| {
+            verify(
+                file.text.as_bytes(),
+                &file.signature,
+                &remote.keys,
+                settings.id.as_deref(),
+            )
+            .map_err(|reason| format!("{}: {reason}", file.path.display()))?;
+            let layer = Layer {
+                file: file.path,
+                text: file.text,
+            };
+            config::check_remote(&layer).map_err(|error| error.to_string())?;
+            Ok(layer)
+        });
+        match layer {
+            Ok(layer) => Managed {
+                layer: Some(layer),
+                version: Some(version),
+                on_trial,
+                complaint,
+            },
+            Err(reason) => Managed {
+                complaint: Some(format!(
+                    "remote configuration refused: {reason}; it is left out"
+                )),
+                ..Managed::default()
+            },
         }
     }
 

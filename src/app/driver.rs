@@ -41,19 +41,21 @@ pub(super) struct Driver {
     waiting: Option<Settings>,
     from: Questions,
     snapshots: watch::Sender<Arc<RoomSnapshot>>,
+    running: watch::Sender<Arc<Settings>>,
     next_request: u64,
     beats: Interval,
     stop_by: Option<Instant>,
 }
 
 impl Driver {
-    /// `beat_interval`: how often the standing loops' progress is counted, a quarter of the watchdog's interval.
+    /// `running` is told the settings in effect, after the room they lead to. `beat_interval`: how often the standing loops' progress is counted, a quarter of the watchdog's interval.
     pub(super) fn new(
         room: Room,
         shells: Shells,
         room_settings: RoomSettings,
         from: Questions,
         snapshots: watch::Sender<Arc<RoomSnapshot>>,
+        running: watch::Sender<Arc<Settings>>,
         beat_interval: Duration,
     ) -> Self {
         let mut beats = tokio::time::interval(beat_interval);
@@ -65,6 +67,7 @@ impl Driver {
             waiting: None,
             from,
             snapshots,
+            running,
             next_request: 0,
             beats,
             stop_by: None,
@@ -112,6 +115,7 @@ impl Driver {
                     self.shells.apply(effect);
                 }
                 self.publish_snapshot();
+                self.publish_settings();
                 if !self.apply_what_waited() {
                     break;
                 }
@@ -181,6 +185,14 @@ impl Driver {
             },
             monotonic(),
         );
+    }
+
+    fn publish_settings(&self) {
+        self.running.send_if_modified(|told| {
+            let changed = !Arc::ptr_eq(told, &self.shells.settings);
+            *told = Arc::clone(&self.shells.settings);
+            changed
+        });
     }
 
     fn publish_snapshot(&self) {

@@ -11,6 +11,7 @@ mod health;
 #[cfg(feature = "hub")]
 mod hub;
 mod reload;
+mod remote;
 mod run;
 
 pub use configuration::{ConfigSource, Configuration, read_settings};

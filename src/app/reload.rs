@@ -1,9 +1,12 @@
 //! Reading the configuration again while the box runs: what differs is sorted by when it can be applied without
 //! interrupting anybody.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Change, Settings};
+use crate::config::{Apply, Change, Settings};
 use crate::control::Reload;
 
 use super::configuration::{ConfigSource, Configuration};
@@ -42,6 +45,8 @@ fn when(change: &Change, running: &Settings) -> When {
     match change {
         // Read anew each time they are needed.
         Change::Name(_)
+        | Change::Apply(_)
+        | Change::Remote(_)
         | Change::IceServers(_)
         | Change::IceProxy(_)
         | Change::RelayOnly(_)
@@ -58,8 +63,9 @@ fn when(change: &Change, running: &Settings) -> When {
                 false => When::Alone,
             }
         }
-        Change::Id(_)
-        | Change::StateDir(_)
+        // Read by whoever fetches the remote file.
+        Change::Id(_) => When::Now,
+        Change::StateDir(_)
         | Change::FirstStart(_)
         | Change::Camera(_)
         | Change::Screen(_)
@@ -70,13 +76,13 @@ fn when(change: &Change, running: &Settings) -> When {
         | Change::Audio(_)
         | Change::Panel(_)
         | Change::Control(_)
-        | Change::Hub(_)
-        | Change::Remote(_) => When::Start,
+        | Change::Hub(_) => When::Start,
     }
 }
 
 /// What is in effect afterwards, and what became of each difference. `alone`: nobody else is in the meeting.
 pub(super) fn apply(running: &Settings, wanted: &Settings, alone: bool) -> (Settings, Outcome) {
+    let alone = alone || wanted.apply == Apply::Now;
     let mut settings = running.clone();
     let mut outcome = Outcome::default();
     for change in Settings::diff(running, wanted) {
@@ -119,7 +125,10 @@ impl Outcome {
 
 /// Reads the configuration again, has the driver apply it and says what became of it.
 pub(super) fn reload(source: ConfigSource, driver: mpsc::Sender<Reloaded>) -> Reload {
-    std::sync::Arc::new(move || {
+    let one_at_a_time = Mutex::new(());
+    Arc::new(move || {
+        // What was read last is applied last. Nothing done under this lock leaves it half-changed.
+        let _guard = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         let configuration = source.load().map_err(|error| {
             let message = format!("refused, the settings stay as they are: {error}");
             log::warn!("configuration: {message}");
@@ -146,6 +155,27 @@ pub(super) fn reload(source: ConfigSource, driver: mpsc::Sender<Reloaded>) -> Re
             (Some(one), Some(other)) => Err(format!("{one}; {other}")),
         }
     })
+}
+
+/// Reads the configuration again whenever its files have changed and are left alone for a moment.
+pub(super) async fn follow(mut changes: mpsc::Receiver<()>, reload: Reload) {
+    /// Editors and package managers touch several files, and one of them several times.
+    const QUIET: Duration = Duration::from_millis(300);
+    /// Whoever writes all the time is not waited for.
+    const PATIENCE: u32 = 20;
+    while changes.recv().await.is_some() {
+        for _ in 0..PATIENCE {
+            if !matches!(
+                tokio::time::timeout(QUIET, changes.recv()).await,
+                Ok(Some(()))
+            ) {
+                break;
+            }
+        }
+        let reload = Arc::clone(&reload);
+        // The outcome is logged; there is nobody to answer.
+        drop(tokio::task::spawn_blocking(move || drop(reload())).await);
+    }
 }
 
 /// Blocks until the driver has applied it; `None` while it is ending.

@@ -31,7 +31,8 @@ use super::configuration::{ConfigSource, Configuration};
 use super::dispatch::Shells;
 use super::driver::{Driver, Questions};
 use super::health;
-use super::reload::reload;
+use super::reload::{follow, reload};
+use super::remote::{self, Surroundings};
 
 /// Progress of the standing loops is looked at this often where no watchdog is set.
 const BEAT_INTERVAL: Duration = Duration::from_secs(2);
@@ -160,13 +161,24 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
     let (watchers, _) = broadcast::channel(WATCHER_BACKLOG);
     let control_beats = Arc::new(AtomicU64::new(0));
     let (reload_sender, reloads) = mpsc::channel(8);
+    let (look_sender, look_requests) = mpsc::channel(8);
+    let (remote_status_sender, remote_status) = watch::channel(serde_json::Value::Null);
+    let (running_sender, running) = watch::channel(Arc::clone(&settings));
     let reload = reload(source.clone(), reload_sender);
+    let (shown, remote_commands) = (snapshots.clone(), commands.clone());
     let backend = Backend {
         commands,
         snapshots,
         events: watchers.clone(),
         picture: picture_source(inbound.clone()),
-        health: Arc::new(move || health::ask(&health_sender)),
+        health: Arc::new(move || {
+            let mut health = health::ask(&health_sender);
+            if let Some(members) = health.as_object_mut() {
+                members.insert("remote".to_owned(), remote_status.borrow().clone());
+            }
+            health
+        }),
+        look: Arc::new(move || remote::ask(&look_sender)),
         reload: Arc::clone(&reload),
         clock: monotonic,
     };
@@ -194,6 +206,23 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
         replies: HashMap::new(),
     };
     drop(tokio::spawn(host::watch_link(events.clone())));
+    if source.config.is_none() {
+        drop(tokio::spawn(follow(
+            host::watch_layers(&source.root)?,
+            Arc::clone(&reload),
+        )));
+    }
+    let remote = remote::look_after(Surroundings {
+        source: source.clone(),
+        running,
+        snapshots: shown,
+        commands: remote_commands,
+        reload: Arc::clone(&reload),
+        requests: look_requests,
+        status: remote_status_sender,
+    });
+    // Like the control loop it ends with the runtime.
+    drop(tokio::spawn(remote));
     // Everything could be built from it. The disk may take its time.
     drop(tokio::task::spawn_blocking(move || {
         source.keep(&configuration);
@@ -210,6 +239,7 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
             reloads,
         },
         snapshot_sender,
+        running_sender,
         host::watchdog_interval().map_or(BEAT_INTERVAL, |interval| interval / 4),
     );
     let mut driver = std::pin::pin!(driver.run());
@@ -294,7 +324,6 @@ fn warn_of_what_waits(settings: &Settings) {
             settings.screen.device != defaults.screen.device,
         ),
         ("[display] device", settings.display != defaults.display),
-        ("[remote]", settings.remote.is_some()),
     ];
     for (key, _) in waiting.iter().filter(|(_, set)| *set) {
         log::warn!("{key} is understood but does nothing in this version yet");

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 /// How long the daemon may take to answer.
 const ANSWER: Duration = Duration::from_secs(15);
+/// How long a look for a remote configuration may take: two files, each within its limit.
+const FETCH: Duration = Duration::from_secs(75);
 /// Longest line of the daemon, bytes: a picture as base64, with room to spare.
 const LINE: u64 = 64 * 1024 * 1024;
 
@@ -85,6 +87,8 @@ enum Order {
     },
     /// Read the configuration again
     Reload,
+    /// Look for a remote configuration now, and say what came of it
+    Fetch,
     /// Let the box's lights show which one it is
     Identify,
     /// Show counters and levels of the pipelines
@@ -123,6 +127,7 @@ impl Order {
             Self::Status => return Some(Wish::Status),
             Self::Watch => return Some(Wish::Watch),
             Self::Reload => return Some(Wish::Reload),
+            Self::Fetch => return Some(Wish::Fetch),
             Self::Health => return Some(Wish::Health),
             Self::Picture { user, .. } => return Some(Wish::Picture { user: user.clone() }),
             Self::Generate { .. } => return None,
@@ -212,6 +217,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         .clone()
         .unwrap_or_else(|| default_socket(std::env::var_os("RUNTIME_DIRECTORY").as_deref()));
     let mut daemon = Daemon::connect(&path)?;
+    if wish == Wish::Fetch {
+        daemon.wait_for(Some(FETCH))?;
+    }
     let value = match daemon.ask(wish)? {
         Ok(value) => value,
         Err(error) => {
@@ -235,6 +243,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
         }
         _ if arguments.json => print_json(&value),
+        Order::Fetch => {
+            let outcome = value.get("outcome").and_then(Value::as_str);
+            print(format!("{}\n", visible(outcome.ok_or_else(not_understood)?)).as_bytes())
+        }
         Order::Status => print(describe_status(&snapshot(&value)?).as_bytes()),
         // It has no schema to be told in words.
         Order::Health => print(format!("{value:#}\n").as_bytes()),
@@ -251,7 +263,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn watch(daemon: &mut Daemon, json: bool) -> Result<(), Failure> {
-    daemon.wait_for_ever()?;
+    daemon.wait_for(None)?;
     let mut shown = String::new();
     loop {
         let line = daemon.line()?;
@@ -385,10 +397,10 @@ impl Daemon {
         }
     }
 
-    fn wait_for_ever(&mut self) -> Result<(), Failure> {
+    fn wait_for(&mut self, limit: Option<Duration>) -> Result<(), Failure> {
         self.stream
             .get_ref()
-            .set_read_timeout(None)
-            .map_err(|error| Failure::told(FAULT, format!("cannot lift the time limit: {error}")))
+            .set_read_timeout(limit)
+            .map_err(|error| Failure::told(FAULT, format!("cannot set the time limit: {error}")))
     }
 }

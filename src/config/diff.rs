@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::settings::{
-    AudioEncoding, ControlSettings, DisplayDevice, HubSettings, IceServer, MicrophoneSettings,
-    PanelSettings, RemoteSettings, Settings, SignalingSettings, SpeakerSettings, VideoEncoding,
-    VideoSettings,
+    Apply, AudioEncoding, ControlSettings, DisplayDevice, HubSettings, IceServer,
+    MicrophoneSettings, PanelSettings, RemoteSettings, Settings, SignalingSettings,
+    SpeakerSettings, VideoEncoding, VideoSettings,
 };
 use crate::room::{FirstStart, RecoverySettings};
 
@@ -58,6 +58,7 @@ changes! {
     Id(Option<String>): id, "box.id";
     StateDir(Option<PathBuf>): state_dir, "box.state_dir";
     FirstStart(FirstStart): first_start, "box.first_start";
+    Apply(Apply): apply, "box.apply";
     Signaling(Option<SignalingSettings>): signaling, "signaling";
     IceServers(Vec<IceServer>): ice_servers, "ice_servers";
     RelayOnly(bool): relay_only, "ice.relay_only";

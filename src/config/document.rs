@@ -34,7 +34,7 @@ impl<'a> Origin<'a> {
     }
 
     /// From 1.
-    fn line(self, span: &Range<usize>) -> usize {
+    pub(super) fn line(self, span: &Range<usize>) -> usize {
         let before = self.text.as_bytes().iter().take(span.start);
         before.filter(|byte| **byte == b'\n').count() + 1
     }

@@ -258,6 +258,13 @@ pub(super) static ROOT: &[Key] = &[
                 "\"open\"",
                 "How the very first start of this box behaves: `open` as the application's browsers do, or `muted`.",
             ),
+            key(
+                "apply",
+                Kind::Word(|| values::names(values::APPLY)),
+                "\"idle\"",
+                "When a changed setting that would take the box out of its meeting comes into effect: `idle`, as soon as \
+                 nobody else is in the meeting, or `now`.",
+            ),
         ],
         "The box itself.",
     ),
@@ -629,20 +636,34 @@ pub(super) static ROOT: &[Key] = &[
             key(
                 "url",
                 Kind::Text(&HTTPS),
-                "\"https://boxes.example.org/room-101.toml\"",
-                "Where the file lies. Without it the configuration is not managed from elsewhere.",
+                "\"https://boxes.example.org/{id}.toml\"",
+                "Where the file lies; its signature lies beside it, with `.minisig` behind the name. `{id}` stands for \
+                 `[box] id`. Without it the configuration is not managed from elsewhere.",
             ),
             key(
                 "key",
-                Kind::Text(&PUBLIC_KEY),
-                "\"RWExampleExampleExampleExampleExampleExampleExampleExamp\"",
-                "The public key of minisign that the file is signed with. Needed with `url`.",
+                Kind::Texts(&PUBLIC_KEY),
+                "[\"RWExampleExampleExampleExampleExampleExampleExampleExamp\"]",
+                "The public keys of minisign of which one must have signed the file; two while one takes the other's \
+                 place. Needed with `url`.",
+            ),
+            key(
+                "ca_file",
+                Kind::Text(&CREDENTIAL),
+                "\"/etc/huddled/ca.pem\"",
+                "PEM certificates to trust besides those of the system.",
+            ),
+            key(
+                "proxy",
+                Kind::Text(&PROXY),
+                "\"http://proxy.example.org:3128\"",
+                "An HTTP proxy to fetch the file by.",
             ),
             key(
                 "interval_ms",
                 whole(10_000, 86_400_000),
                 "300000",
-                "How often to look, in milliseconds.",
+                "How often to look, in milliseconds; up to a tenth more or less, so that not all boxes look at once.",
             ),
             key(
                 "probation_ms",

@@ -9,6 +9,7 @@ mod document;
 mod keys;
 mod layers;
 mod reference;
+mod remote;
 mod sections;
 mod settings;
 mod show;
@@ -17,6 +18,7 @@ mod values;
 pub use diff::Change;
 pub use layers::{Candidate, Chosen, Effective, Instead, Layer, Origins, Refusal, choose, merge};
 pub use reference::{reference, schema};
+pub use remote::{REMOTE_KEYS, check_remote};
 pub use settings::*;
 
 /// What is wrong with a configuration file. The whole file is refused for it.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::REMOTE_KEYS;
 use super::keys::{Form, Key, Kind, ROOT};
 
 /// A configuration in which every table is shown, with as little said as that takes.
@@ -137,17 +138,26 @@ pub fn reference() -> String {
          Made from the table of settings that the parser uses, by `huddled config reference`; a test compares them. Do \
          not edit.\n\n\
          Files, the weakest first: built-in defaults, `/usr/share/huddled/config.toml` (the vendor's), \
-         `/etc/huddled/config.toml`, `/etc/huddled/conf.d/*.toml` in the order of their names. Tables merge key by key; \
+         `/etc/huddled/config.toml`, `/etc/huddled/conf.d/*.toml` in the order of their names, the remote file \
+         (docs/remote.md). Tables merge key by key; \
          lists and values of a later file replace those of an earlier one. `huddled run --config FILE` reads that file \
          alone. `huddled config show --origin` prints what holds and which file and line says it, `huddled config check \
          FILE` what is wrong with a file, `huddled config schema` the JSON schema of a file.\n\n\
          An unknown key or a wrong value refuses the whole file. At the start a refused file is replaced by its last \
          accepted copy, which is kept in the state directory, and the journal, `systemctl status` and `huddlectl \
          status` say so. Exit code 78 means that nothing valid exists, or that `--config` named the refused file.\n\n\
-         SIGHUP (`systemctl reload huddled`) and `huddlectl reload` read everything again and touch only what differs. \
+         A change of one of the files, SIGHUP (`systemctl reload huddled`), `huddlectl reload` and a new remote file have \
+         everything read again, and only what differs is touched. A file that `--config` named is read again on SIGHUP and `huddlectl \
+         reload` only. \
          At once: `box.name` (on the test card at the next start), `recovery`, `ice_servers`, `ice.proxy` and `ice.relay_only` (for \
-         connections made from then on), and `signaling` if server, meeting and user stay the same. As soon as nobody \
-         else is in the meeting: another server, meeting or user. Everything else: at the next start.\n",
+         connections made from then on), `signaling` if server, meeting and user stay the same, `remote`, `box.id` and `box.apply`. As soon as nobody \
+         else is in the meeting, or at once with `box.apply = \"now\"`: another server, meeting or user. Everything else: at the next start.\n",
+    );
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        page,
+        "\nA remote file may set `{}`.",
+        REMOTE_KEYS.join("`, `")
     );
     table(&mut page, ROOT, "", &Defaults::new());
     page

@@ -27,6 +27,9 @@ pub(super) fn settings(root: &Section<'_>) -> Result<Settings, ConfigError> {
         first_start: own
             .text("first_start", word(values::FIRST_START))?
             .unwrap_or(default.first_start),
+        apply: own
+            .text("apply", word(values::APPLY))?
+            .unwrap_or(default.apply),
         signaling: signaling(root)?,
         ice_servers,
         relay_only,
@@ -396,21 +399,30 @@ fn hub(root: &Section<'_>, default: HubSettings) -> Result<HubSettings, ConfigEr
 
 fn remote(root: &Section<'_>) -> Result<Option<RemoteSettings>, ConfigError> {
     let section = root.section("remote");
-    let url = section.text("url", |text, _| values::https(text))?;
-    let key = section.text("key", |text, _| values::public_key(text))?;
-    let interval = millis(&section, "interval_ms", Duration::from_secs(300));
-    let probation = millis(&section, "probation_ms", Duration::from_secs(120));
-    match (url, key) {
-        (None, _) => Ok(None),
-        (Some(_), None) => Err(section.error(
+    let Some(url) = section.text("url", |text, _| values::https(text))? else {
+        return Ok(None);
+    };
+    let keys = section
+        .texts("key", values::public_key)?
+        .unwrap_or_default();
+    if keys.is_empty() {
+        return Err(section.error(
             "key",
             "is missing; the public key that the remote file is signed with",
-        )),
-        (Some(url), Some(key)) => Ok(Some(RemoteSettings {
-            url,
-            key,
-            interval,
-            probation,
-        })),
+        ));
     }
+    let id = root.section("box").text("id", id)?;
+    let url = match (url.contains(values::BOX_ID), id) {
+        (false, _) => url,
+        (true, Some(id)) => url.replace(values::BOX_ID, &id),
+        (true, None) => return Err(section.error("url", "contains {id}, which needs [box] id")),
+    };
+    Ok(Some(RemoteSettings {
+        url,
+        keys,
+        ca_file: section.text("ca_file", values::credential)?,
+        proxy: section.text("proxy", |text, _| values::proxy(text))?,
+        interval: millis(&section, "interval_ms", Duration::from_secs(300)),
+        probation: millis(&section, "probation_ms", Duration::from_secs(120)),
+    }))
 }

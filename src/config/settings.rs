@@ -17,6 +17,8 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// `[box] first_start`.
     pub first_start: FirstStart,
+    /// `[box] apply`.
+    pub apply: Apply,
     /// `[signaling]`; `None` while unconfigured.
     pub signaling: Option<SignalingSettings>,
     /// `[[ice_servers]]`.
@@ -63,6 +65,7 @@ impl Default for Settings {
             id: None,
             state_dir: None,
             first_start: FirstStart::default(),
+            apply: Apply::Idle,
             signaling: None,
             ice_servers: Vec::new(),
             relay_only: false,
@@ -477,13 +480,26 @@ pub struct HubSettings {
     pub limits: HubLimits,
 }
 
+/// `[box] apply`: when a change that takes the box out of its meeting comes into effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// As soon as nobody else is in the meeting.
+    Idle,
+    /// At once.
+    Now,
+}
+
 /// `[remote]`: a signed layer of the configuration, fetched from elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteSettings {
-    /// `url`: https.
+    /// `url`: https, with `[box] id` in the place of `{id}`.
     pub url: String,
-    /// `key`: the minisign public key.
-    pub key: String,
+    /// `key`: minisign public keys, at least one.
+    pub keys: Vec<String>,
+    /// `ca_file`: PEM certificates to trust besides the system's.
+    pub ca_file: Option<CredentialRef>,
+    /// `proxy`: `http://HOST:PORT`.
+    pub proxy: Option<String>,
     /// `interval_ms`: between two looks.
     pub interval: Duration,
     /// `probation_ms`: how long new settings may take to reach the signaling server.

@@ -9,8 +9,8 @@ use toml::Value;
 use super::Origins;
 use super::document::printable;
 use super::settings::{
-    CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend, PanelLine,
-    Settings, SpeakerDevice, VideoDevice,
+    Apply, CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend,
+    PanelLine, Settings, SpeakerDevice, VideoDevice,
 };
 use crate::room::FirstStart;
 
@@ -39,6 +39,14 @@ impl Settings {
             match self.first_start {
                 FirstStart::Open => "open",
                 FirstStart::Muted => "muted",
+            },
+        );
+
+        page.key(
+            "apply",
+            match self.apply {
+                Apply::Idle => "idle",
+                Apply::Now => "now",
             },
         );
 
@@ -164,7 +172,9 @@ impl Settings {
         if let Some(remote) = &self.remote {
             page.section("[remote]");
             page.key("url", remote.url.as_str());
-            page.key("key", remote.key.as_str());
+            page.key("key", remote.keys.clone());
+            page.option("ca_file", of_file(&remote.ca_file));
+            page.option("proxy", remote.proxy.as_deref());
             page.key("interval_ms", millis(remote.interval));
             page.key("probation_ms", millis(remote.probation));
         }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::document::{nearest, printable};
 use super::settings::{
-    CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend, SpeakerDevice,
-    VideoDevice,
+    Apply, CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend,
+    SpeakerDevice, VideoDevice,
 };
 use crate::room::FirstStart;
 
@@ -25,6 +25,9 @@ pub(super) fn plain(text: &str) -> Result<String, String> {
     }
     Ok(text.to_owned())
 }
+
+/// Stands for the box's id in the remote file's address.
+pub(super) const BOX_ID: &str = "{id}";
 
 /// An id that can stand in a URL's path.
 pub(super) fn id(text: &str) -> Result<String, String> {
@@ -298,6 +301,8 @@ pub(super) fn tls(text: &str, base: &Path) -> Result<HubTls, String> {
 
 pub(super) const FIRST_START: &[(&str, FirstStart)] =
     &[("open", FirstStart::Open), ("muted", FirstStart::Muted)];
+
+pub(super) const APPLY: &[(&str, Apply)] = &[("idle", Apply::Idle), ("now", Apply::Now)];
 
 pub(super) const DISPLAY: &[(&str, DisplayDevice)] = &[
     ("none", DisplayDevice::None),

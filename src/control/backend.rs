@@ -35,6 +35,10 @@ pub type PictureSource = Arc<dyn Fn(&PeerId) -> Result<Vec<u8>, PictureError> + 
 /// Reads the configuration again; the error is one sentence for a person. Called where blocking is allowed.
 pub type Reload = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// Looks for a remote configuration now and says what came of it, in a sentence; the error too. Called where blocking is
+/// allowed.
+pub type Look = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
 /// Collects counters and levels of the pipelines. Called where blocking is allowed.
 pub type Health = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
@@ -53,6 +57,8 @@ pub struct Backend {
     pub health: Health,
     /// For `reload`.
     pub reload: Reload,
+    /// For `fetch`.
+    pub look: Look,
     /// The clock of the snapshot's timestamps.
     pub clock: fn() -> Timestamp,
 }

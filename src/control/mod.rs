@@ -22,6 +22,7 @@
 //! | `press` | `{"button":"mic"\|"camera"\|"share"}` | `{}` |
 //! | `picture` | `{"user":"ID"}`, or none if there is one other member | `{"user_id":"ID","png":"BASE64"}` |
 //! | `reload` | | `{}` |
+//! | `fetch` | | `{"outcome":"..."}`: what a look for a remote configuration brought; an addition |
 //! | `health` | | counters and levels of the pipelines; an addition, for people and tests, not a stable schema |
 //!
 //! Nothing here opens the microphone or the camera: there is no such command to send.
@@ -41,7 +42,7 @@ mod text;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use backend::{Backend, ControlRequest, Health, PictureError, PictureSource, Reload};
+pub use backend::{Backend, ControlRequest, Health, Look, PictureError, PictureSource, Reload};
 pub use http::{Page, PageOptions};
 pub use mirror::{
     CameraState, EventLine, Leds, MicrophoneState, PeerState, ScreenState, SignalingLine, Snapshot,

@@ -22,6 +22,8 @@ pub enum Wish {
     },
     /// `reload`.
     Reload,
+    /// `fetch`: look for a remote configuration now.
+    Fetch,
     /// `health`.
     Health,
 }
@@ -218,6 +220,7 @@ impl Wish {
             "status" => return none(name, arguments).map(|()| Self::Status),
             "watch" => return none(name, arguments).map(|()| Self::Watch),
             "reload" => return none(name, arguments).map(|()| Self::Reload),
+            "fetch" => return none(name, arguments).map(|()| Self::Fetch),
             "health" => return none(name, arguments).map(|()| Self::Health),
             "picture" => {
                 let Picture { user } = read(name, arguments)?;
@@ -256,7 +259,7 @@ impl Wish {
                 return Err(ReplyError::new(
                     ErrorCode::UnknownCommand,
                     "there is no such command; there are status, watch, mute, camera, share, press, \
-                     join, leave, picture, reload, identify, health",
+                     join, leave, picture, reload, fetch, identify, health",
                 ));
             }
         };
@@ -270,6 +273,7 @@ impl Wish {
             Self::Status => ("status", nothing),
             Self::Watch => ("watch", nothing),
             Self::Reload => ("reload", nothing),
+            Self::Fetch => ("fetch", nothing),
             Self::Health => ("health", nothing),
             Self::Picture { user: None } => ("picture", nothing),
             Self::Picture { user: Some(user) } => ("picture", json!({ "user": user })),
@@ -289,7 +293,7 @@ impl Wish {
     /// Carrying it out changes something, so the caller's identity is logged.
     pub fn changes_something(&self) -> bool {
         match self {
-            Self::Command(_) | Self::Reload => true,
+            Self::Command(_) | Self::Reload | Self::Fetch => true,
             Self::Status | Self::Watch | Self::Picture { .. } | Self::Health => false,
         }
     }
@@ -398,6 +402,7 @@ mod tests {
             Wish::Status,
             Wish::Watch,
             Wish::Reload,
+            Wish::Fetch,
             Wish::Health,
             Wish::Picture { user: None },
             Wish::Picture {

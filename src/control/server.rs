@@ -107,6 +107,7 @@ enum Answer {
     Done {},
     Snapshot(Box<Snapshot>),
     Picture { user_id: String, png: String },
+    Fetched { outcome: String },
     Health(Value),
 }
 
@@ -210,6 +211,10 @@ impl Connection {
                 .reload_configuration()
                 .await
                 .map(|()| Answer::Done {}),
+            Wish::Fetch => backend
+                .fetch_configuration()
+                .await
+                .map(|outcome| Answer::Fetched { outcome }),
             Wish::Health => backend.counters().await.map(Answer::Health),
         }
     }

@@ -88,6 +88,16 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// Looks for a remote configuration now.
+    pub(super) async fn fetch_configuration(&self) -> Result<String, ReplyError> {
+        let look = Arc::clone(&self.look);
+        blocking(move || look())
+            .await?
+            .map_err(|message| ReplyError::new(ErrorCode::Unavailable, message))
+    }
+}
+
 /// Writes to the journal who changed what, and what came of it.
 pub(super) fn note_change<T>(wish: &Wish, client: &str, result: &Result<T, ReplyError>) {
     let outcome = match result {

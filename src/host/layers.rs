@@ -1,13 +1,13 @@
 //! The files of the configuration: reading them, and keeping the copy of those that were accepted.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Candidate, Layer};
+use crate::files;
 
 /// The vendor's file, below the root folder.
 const VENDOR: &str = "usr/share/huddled/config.toml";
@@ -15,6 +15,8 @@ const VENDOR: &str = "usr/share/huddled/config.toml";
 const OWN: &str = "etc/huddled/config.toml";
 /// The folder of additions to it.
 const ADDITIONS: &str = "etc/huddled/conf.d";
+/// Where those three lie.
+pub(super) const FOLDERS: [&str; 3] = ["usr/share/huddled", "etc/huddled", ADDITIONS];
 /// Largest file that is read, bytes: a hundred times the length of the example.
 const LARGEST: u64 = 1 << 20;
 
@@ -175,17 +177,12 @@ pub fn keep_accepted(directory: &Path, layers: &[Layer]) -> std::io::Result<()> 
             .collect(),
     };
     let text = toml::to_string(&document).map_err(std::io::Error::other)?;
-    let temporary = directory.join(TEMPORARY);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, directory.join(COPY))?;
-    File::open(directory)?.sync_all()
+    files::replace(
+        &directory.join(COPY),
+        &directory.join(TEMPORARY),
+        text.as_bytes(),
+        files::SECRET,
+    )
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod notify;
 mod places;
 mod signals;
 mod store;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ pub use notify::{feed_watchdog, report_ready, report_status, report_stopping, wa
 pub use places::{StatePlaces, configuration_directory, create_state_directory, state_directory};
 pub use signals::{Signal, Signals};
 pub use store::Store;
+pub use watch::watch_layers;
 
 /// What could not be done with which part of the system.
 #[derive(Debug, thiserror::Error)]

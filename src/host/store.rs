@@ -1,15 +1,14 @@
 //! The state file: whether microphone and camera were closed when the process ended, and in which place.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::events::EventSender;
+use crate::files::{self, Unsynced};
 use crate::room::{Event, Persisted, PersistedState};
 
 use super::HostError;
@@ -191,9 +190,8 @@ fn write_orders(directory: &Path, queue: &Queue) {
         for order in orders {
             order.report(error.clone());
         }
-        if let Ok(file) = written
-            && !sync
-            && let Err(error) = file.sync_all().and_then(|()| sync_directory(directory))
+        if let Ok(Some(file)) = written
+            && let Err(error) = file.sync()
         {
             log::warn!(
                 "{}: written, but not synced to the disk: {error}",
@@ -203,9 +201,13 @@ fn write_orders(directory: &Path, queue: &Queue) {
     }
 }
 
-// Puts a whole new file in the place of the old one. Once synced, a power cut leaves either of the two; before
-// that it may also leave an empty file, which is unreadable and so starts closed.
-fn replace(directory: &Path, state: &PersistedState, sync: bool) -> std::io::Result<File> {
+// Puts a whole new file in the place of the old one. Before it is synced, a power cut may also leave an empty file, which
+// is unreadable and so starts closed.
+fn replace(
+    directory: &Path,
+    state: &PersistedState,
+    sync: bool,
+) -> std::io::Result<Option<Unsynced>> {
     let document = Document {
         version: VERSION,
         muted: state.muted,
@@ -213,26 +215,16 @@ fn replace(directory: &Path, state: &PersistedState, sync: bool) -> std::io::Res
         place: state.place.clone(),
     };
     let text = toml::to_string(&document).map_err(std::io::Error::other)?;
-    let temporary = directory.join(TEMPORARY);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    if sync {
-        file.sync_all()?;
+    let (path, temporary) = (directory.join(FILE), directory.join(TEMPORARY));
+    match sync {
+        true => {
+            files::replace(&path, &temporary, text.as_bytes(), files::SECRET)?;
+            Ok(None)
+        }
+        false => {
+            files::replace_unsynced(&path, &temporary, text.as_bytes(), files::SECRET).map(Some)
+        }
     }
-    std::fs::rename(&temporary, directory.join(FILE))?;
-    if sync {
-        sync_directory(directory)?;
-    }
-    Ok(file)
-}
-
-fn sync_directory(directory: &Path) -> std::io::Result<()> {
-    File::open(directory)?.sync_all()
 }
 
 fn parse(text: &str) -> Result<PersistedState, String> {

@@ -1,16 +1,14 @@
 //! The hub's own files in the state directory.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::HubError;
+use crate::files::replace;
+pub(super) use crate::files::{PUBLIC, SECRET};
 
-/// Mode of what only the owner may read.
-pub(super) const SECRET: u32 = 0o600;
-/// Mode of what anybody may read.
-pub(super) const PUBLIC: u32 = 0o644;
+use super::HubError;
 
 fn failed<'a>(what: &'static str, path: &'a Path) -> impl Fn(std::io::Error) -> HubError + 'a {
     move |source| HubError::File {
@@ -41,31 +39,10 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<Vec<u8>>, HubError> {
     Ok(Some(content))
 }
 
-/// Writes a file so that it is there as a whole or not at all, whatever happens meanwhile.
+/// Writes a file so that it is there as a whole or not at all, whatever happens meanwhile: another `huddled hub` too.
 pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), HubError> {
     let new = PathBuf::from(format!("{}.{}.new", path.display(), std::process::id()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&new)
-        .and_then(|mut file| {
-            // The mode above holds for new files only, and less the umask.
-            file.set_permissions(Permissions::from_mode(mode))?;
-            file.write_all(content)?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&new, path))
-        .and_then(|()| {
-            // The rename itself.
-            path.parent()
-                .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-        });
-    written.map_err(|error| {
-        drop(fs::remove_file(&new));
-        failed("write", path)(error)
-    })
+    replace(path, &new, content, mode).map_err(failed("write", path))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ name = "Room 101"
 id = "room-101"
 state_dir = "state"
 first_start = "muted"
+apply = "now"
 
 [signaling]
 url = "https://meet.example.org/"
@@ -126,6 +127,8 @@ limits = { members = 8, connections = 20, payload_bytes = 65536, messages_per_se
 [remote]
 url = "https://boxes.example.org/room-101.toml"
 key = "RWExampleExampleExampleExampleExampleExampleExampleExamp"
+ca_file = "boxes.pem"
+proxy = "http://proxy.example.org:3128"
 interval_ms = 60000
 probation_ms = 30000
 "#;

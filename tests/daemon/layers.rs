@@ -20,7 +20,7 @@ fn layered(name: &str) -> Setup {
 
 impl Setup {
     /// Writes a file below the root folder.
-    fn put(&self, name: &str, text: &str) -> PathBuf {
+    pub(super) fn put(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path("root").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
@@ -295,15 +295,53 @@ fn reading_again_applies_what_interrupts_nobody_and_names_the_rest() {
     let (code, said) = daemon.reload();
     assert_eq!(code, Some(1));
     assert!(
-        said.contains("accepted; applied: box.name; at the next start of huddled: video"),
+        said.contains("at the next start of huddled: video"),
         "{said}"
     );
+    // By this order or because the file changed, whichever was first.
+    daemon.until_logged("accepted; applied: box.name; at the next start of huddled: video");
     // What waits is said every time, what is in effect once.
     let (_, said) = daemon.reload();
     assert!(
         said.contains("accepted; at the next start of huddled: video"),
         "{said}"
     );
+    daemon.stop(libc::SIGTERM);
+}
+
+#[test]
+fn a_file_that_changes_is_read_without_being_told_to() {
+    let mut daemon = layered("followed").start();
+    daemon.until_kept("followed");
+    // Written in place, with a stop in the middle of it.
+    daemon.edit("name = \"followed\"", "name = \"written\"");
+    daemon.until_logged("the configuration was read again; applied: box.name");
+    // Renamed into place, as editors do.
+    let path = daemon.setup.config();
+    let text = fs::read_to_string(&path).unwrap();
+    let beside = path.with_extension("swp");
+    fs::write(&beside, format!("{text}[recovery]\nsuspicion_ms = 500\n")).unwrap();
+    daemon.let_pass(100);
+    assert!(!daemon.log().contains("applied: recovery"));
+    fs::rename(&beside, &path).unwrap();
+    daemon.until_logged("the configuration was read again; applied: recovery");
+    // A folder that was not there, with a file in it.
+    daemon.setup.put(
+        "etc/huddled/conf.d/10-name.toml",
+        "[box]\nname = \"added\"\n",
+    );
+    daemon.until_kept("10-name.toml");
+    fs::remove_file(daemon.setup.path("root/etc/huddled/conf.d/10-name.toml")).unwrap();
+    until("the file to be gone", || {
+        let kept = fs::read_to_string(daemon.setup.path("state/accepted.toml")).unwrap();
+        (!kept.contains("10-name.toml")).then_some(()).ok_or(kept)
+    });
+    // What is no part of it is no reason.
+    let told = |daemon: &Daemon| daemon.log().matches("was read again").count();
+    let before = told(&daemon);
+    fs::write(path.with_file_name("notes.txt"), "x").unwrap();
+    daemon.let_pass(100);
+    assert_eq!(told(&daemon), before);
     daemon.stop(libc::SIGTERM);
 }
 

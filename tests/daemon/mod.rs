@@ -13,6 +13,8 @@ mod leaks;
 mod meeting;
 mod process;
 mod recovery;
+#[cfg(feature = "hub")]
+mod remote;
 mod secrets;
 mod service;
 mod starting;

@@ -1,6 +1,6 @@
 //! `huddled run` as a child process: its files, its control socket, its log.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -32,6 +32,8 @@ pub(super) struct Setup {
     /// Width, height and frame rate.
     pub(super) video: (u32, u32, u32),
     pub(super) log_level: &'static str,
+    /// A program that starts the box in its own place, with its arguments.
+    pub(super) wrapper: Vec<OsString>,
     pub(super) environment: Vec<(&'static str, String)>,
     /// The configuration lies where an installed box has it, below a root folder of the test's own.
     pub(super) layered: bool,
@@ -56,6 +58,7 @@ impl Setup {
             http: None,
             video: (320, 180, 10),
             log_level: "debug",
+            wrapper: Vec::new(),
             environment: Vec::new(),
             layered: false,
             expected_errors: Vec::new(),
@@ -113,7 +116,12 @@ impl Setup {
     }
 
     fn command(&self, run: u32) -> Command {
-        let mut command = huddled();
+        let mut words = self.wrapper.iter().cloned();
+        let own = OsString::from(env!("CARGO_BIN_EXE_huddled"));
+        let mut command = alone(&words.next().unwrap_or_else(|| own.clone()));
+        if !self.wrapper.is_empty() {
+            command.args(words).arg(own);
+        }
         command
             .args(["run", "--allow-sim", "--log-level", self.log_level])
             .args(match self.layered {
@@ -162,7 +170,11 @@ impl Drop for Setup {
 
 /// The daemon's program, without what this process's own surroundings would tell it.
 pub(super) fn huddled() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_huddled"));
+    alone(env!("CARGO_BIN_EXE_huddled").as_ref())
+}
+
+fn alone(program: &OsStr) -> Command {
+    let mut command = Command::new(program);
     for name in [
         "NOTIFY_SOCKET",
         "WATCHDOG_USEC",
@@ -204,6 +216,16 @@ impl Daemon {
         self.signal(signal);
         let status = self.wait();
         (status, begun.elapsed())
+    }
+
+    /// It has ended by itself, and can be started again.
+    pub(super) fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it runs");
+        let ended = child.try_wait().unwrap().is_some();
+        if ended {
+            self.child = None;
+        }
+        ended
     }
 
     /// Waits for the end.

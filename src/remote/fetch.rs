@@ -1,0 +1,299 @@
+//! Fetching: whatever the server does, this ends soon and takes little.
+
+use std::time::Duration;
+
+use native_tls::Certificate;
+use reqwest::header::{ETAG, IF_NONE_MATCH};
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Proxy, StatusCode, Url};
+
+use crate::clock;
+use crate::config::RemoteSettings;
+
+/// For one request with its redirects and its whole answer.
+const LIMIT: Duration = Duration::from_secs(30);
+/// For getting through to the server.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a server may take to give a sign of life.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Most redirects.
+const REDIRECTS: usize = 3;
+/// Longest file, bytes: ten times what every setting together takes.
+const LONGEST: usize = 256 * 1024;
+/// Longest signature, bytes: minisign's has some 300, and a comment.
+const LONGEST_SIGNATURE: usize = 4 * 1024;
+
+/// What a look brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The signature is the one that is known, so the file is too.
+    Unchanged,
+    /// Both files.
+    Files {
+        /// The file's bytes.
+        text: Vec<u8>,
+        /// The signature's text.
+        signature: String,
+        /// The signature's ETag, for the next look.
+        etag: Option<String>,
+    },
+}
+
+/// The web server.
+#[derive(Debug)]
+pub struct Server {
+    client: Client,
+    file: Url,
+    signature: Url,
+}
+
+impl Server {
+    /// As the configuration has it. `ca` are PEM certificates to trust besides the system's.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn new(settings: &RemoteSettings, ca: Option<&str>) -> Result<Self, String> {
+        let file = Url::parse(&settings.url)
+            .map_err(|error| format!("[remote] url is no address: {error}"))?;
+        let mut signature = file.clone();
+        signature.set_path(&format!("{}.minisig", file.path()));
+        let mut builder = client(ca, "[remote] ca_file")?
+            .https_only(true)
+            .redirect(Policy::limited(REDIRECTS))
+            .timeout(LIMIT)
+            .read_timeout(ANSWER);
+        if let Some(proxy) = &settings.proxy {
+            let proxy = Proxy::all(proxy)
+                .map_err(|error| format!("[remote] proxy cannot be used: {}", describe(&error)))?;
+            builder = builder.proxy(proxy);
+        }
+        let client = builder
+            .build()
+            .map_err(|error| format!("no HTTPS client: {}", describe(&error)))?;
+        Ok(Self {
+            client,
+            file,
+            signature,
+        })
+    }
+
+    /// Where the file lies.
+    pub fn address(&self) -> &str {
+        self.file.as_str()
+    }
+
+    /// Looks. The signature is asked for first, with its last `etag`: it is small, and another one if the file is. `known`
+    /// is the last signature, for servers without ETags.
+    ///
+    /// # Errors
+    /// A sentence that names the address.
+    pub async fn fetch(&self, etag: Option<&str>, known: Option<&str>) -> Result<Fetched, String> {
+        let Some((signature, etag)) = self.get(&self.signature, LONGEST_SIGNATURE, etag).await?
+        else {
+            return Ok(Fetched::Unchanged);
+        };
+        let signature = String::from_utf8(signature)
+            .map_err(|_| format!("{}: it is no text", self.signature))?;
+        if known == Some(signature.as_str()) {
+            return Ok(Fetched::Unchanged);
+        }
+        match self.get(&self.file, LONGEST, None).await? {
+            Some((text, _)) => Ok(Fetched::Files {
+                text,
+                signature,
+                etag,
+            }),
+            None => Err(format!(
+                "{}: the server says that it has not changed, which nobody asked",
+                self.file
+            )),
+        }
+    }
+
+    /// A file and its ETag; `None` if it has not changed.
+    async fn get(
+        &self,
+        url: &Url,
+        longest: usize,
+        etag: Option<&str>,
+    ) -> Result<Option<(Vec<u8>, Option<String>)>, String> {
+        let failed = |error: reqwest::Error| {
+            let error = error.without_url();
+            format!("{url}: {}", explain(&describe(&error)))
+        };
+        let mut request = self.client.get(url.clone());
+        if let Some(etag) = etag {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        let mut response = request.send().await.map_err(failed)?;
+        match response.status() {
+            StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(None),
+            StatusCode::OK => {}
+            status => return Err(format!("{url}: the server answers {status}")),
+        }
+        let etag = response.headers().get(ETAG);
+        let etag = etag.and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if bytes.len() + chunk.len() > longest {
+                return Err(format!("{url}: it is longer than {longest} bytes"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Some((bytes, etag)))
+    }
+}
+
+/// Whether anything that speaks HTTP answers there; `ca` as for [`Server::new`].
+pub async fn answers(url: &str, ca: Option<&str>) -> bool {
+    let Ok(client) = client(ca, "[signaling] ca_file").and_then(|builder| {
+        builder
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(ANSWER)
+            .build()
+            .map_err(|error| describe(&error))
+    }) else {
+        return false;
+    };
+    match client.get(url).send().await {
+        Ok(_) => true,
+        Err(error) => {
+            log::debug!("{url} does not answer: {}", describe(&error.without_url()));
+            false
+        }
+    }
+}
+
+fn client(ca: Option<&str>, key: &str) -> Result<ClientBuilder, String> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("huddled/", env!("CARGO_PKG_VERSION")))
+        .min_tls_version(reqwest::tls::Version::TLS_1_2)
+        .connect_timeout(CONNECT)
+        // Minutes pass until the next request.
+        .pool_max_idle_per_host(0);
+    let unusable = |reason: &str| {
+        format!("the certificates of {key} cannot be used: {reason}; give PEM certificates")
+    };
+    if let Some(pem) = ca {
+        let found = Certificate::stack_from_pem(pem.as_bytes())
+            .map_err(|error| unusable(&error.to_string()))?;
+        if found.is_empty() {
+            return Err(unusable("it holds none"));
+        }
+        for certificate in found {
+            let certificate = certificate
+                .to_der()
+                .map_err(|error| unusable(&error.to_string()))
+                .and_then(|der| {
+                    reqwest::Certificate::from_der(&der)
+                        .map_err(|error| unusable(&describe(&error)))
+                })?;
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    Ok(builder)
+}
+
+/// OpenSSL's verdict on a certificate in words that say what to do. A box without a battery for its clock starts in
+/// another year until the network has told it the time.
+fn explain(error: &str) -> String {
+    let now = date(clock::since_1970());
+    if error.contains("not yet valid") {
+        return format!(
+            "the server's certificate is not yet valid, so the clock of this box is most likely wrong: it says {now}; \
+             this is tried again, and is over once the clock is set"
+        );
+    }
+    if error.contains("has expired") {
+        return format!(
+            "the server's certificate has expired; renew it, or set the clock of this box, which says {now}"
+        );
+    }
+    error.to_owned()
+}
+
+/// The day of a time since 1970, as ISO 8601 has it (Howard Hinnant's civil_from_days).
+fn date(since_1970: Duration) -> String {
+    let days = since_1970.as_secs() / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// An error with its causes, in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        // Many errors repeat their cause already.
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text.chars().filter(|letter| !letter.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_clock_is_called_one() {
+        let early = explain(
+            "error trying to connect: certificate verify failed (certificate is not yet valid)",
+        );
+        assert!(
+            early.contains("the clock of this box is most likely wrong"),
+            "{early}"
+        );
+        let late = explain("certificate verify failed (certificate has expired)");
+        assert!(late.contains("renew it, or set the clock"), "{late}");
+        assert_eq!(explain("connection refused"), "connection refused");
+    }
+
+    #[test]
+    fn days_are_counted_as_the_calendar_has_them() {
+        for (seconds, day) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_735_689_599, "2024-12-31"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(date(Duration::from_secs(seconds)), day);
+        }
+    }
+
+    #[test]
+    fn the_signature_lies_beside_the_file_whatever_the_address() {
+        let settings = |url: &str| RemoteSettings {
+            url: url.to_owned(),
+            keys: Vec::new(),
+            ca_file: None,
+            proxy: Some("http://proxy.example.org:3128".to_owned()),
+            interval: Duration::from_secs(300),
+            probation: Duration::from_secs(120),
+        };
+        let server = Server::new(&settings("https://b.example.org/a.toml?room=7"), None).unwrap();
+        assert_eq!(
+            server.signature.as_str(),
+            "https://b.example.org/a.toml.minisig?room=7"
+        );
+        let error = Server::new(&settings("https://b.example.org/a"), Some("no PEM")).unwrap_err();
+        assert!(error.contains("[remote] ca_file"), "{error}");
+    }
+}
