@@ -10,8 +10,11 @@ mod driver;
 mod health;
 #[cfg(feature = "hub")]
 mod hub;
+#[cfg(test)]
+mod limits;
 mod reload;
 mod run;
+mod safe_state;
 
 pub use configuration::{ConfigSource, Configuration, read_settings};
 #[cfg(feature = "hub")]
@@ -20,3 +23,4 @@ pub use devices::list_devices;
 #[cfg(feature = "hub")]
 pub use hub::{HubRun, HubTask, hub};
 pub use run::{DemoPage, RunOptions, run};
+pub use safe_state::{safe_state, wait_without_lights};
