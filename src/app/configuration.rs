@@ -75,7 +75,15 @@ impl ConfigSource {
     /// # Errors
     /// Nothing valid exists: one sentence that names the file and what to do.
     pub fn load(&self) -> Result<Configuration, String> {
-        self.load_with(Remote::Current)
+        self.load_with(Remote::Current, |effective| self.permit(effective))
+    }
+
+    /// As [`ConfigSource::load`], with what `huddled run` refuses as well: for what only looks at the settings.
+    ///
+    /// # Errors
+    /// As [`ConfigSource::load`].
+    pub fn load_anything(&self) -> Result<Configuration, String> {
+        self.load_with(Remote::Current, |_| Ok(()))
     }
 
     /// The program starts: a remote file on trial with which it started too often without getting into its meeting has to
@@ -102,7 +110,7 @@ impl ConfigSource {
     /// # Errors
     /// As of [`Self::load`].
     pub(super) fn last_good(&self) -> Result<Settings, String> {
-        self.load_with(Remote::Good)
+        self.load_with(Remote::Good, |effective| self.permit(effective))
             .map(|configuration| configuration.settings)
     }
 
@@ -186,7 +194,11 @@ impl ConfigSource {
         }
     }
 
-    fn load_with(&self, remote: Remote) -> Result<Configuration, String> {
+    fn load_with(
+        &self,
+        remote: Remote,
+        permit: impl Fn(&Effective) -> Result<(), ConfigError>,
+    ) -> Result<Configuration, String> {
         let accepted = self.accepted();
         let mut candidates = self.candidates();
         if candidates.is_empty() {
@@ -197,8 +209,8 @@ impl ConfigSource {
             file,
             text: Ok(text),
         }));
-        let chosen = config::choose(&candidates, &accepted, |effective| self.permit(effective))
-            .map_err(|error| error.to_string())?;
+        let chosen =
+            config::choose(&candidates, &accepted, permit).map_err(|error| error.to_string())?;
         let refusals: Vec<_> = chosen.refusals.iter().map(ToString::to_string).collect();
         let complaint = match refusals.as_slice() {
             [] => None,

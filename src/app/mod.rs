@@ -10,9 +10,12 @@ mod driver;
 mod health;
 #[cfg(feature = "hub")]
 mod hub;
+#[cfg(test)]
+mod limits;
 mod reload;
 mod remote;
 mod run;
+mod safe_state;
 
 pub use configuration::{ConfigSource, Configuration, read_settings};
 #[cfg(feature = "hub")]
@@ -21,3 +24,4 @@ pub use devices::list_devices;
 #[cfg(feature = "hub")]
 pub use hub::{HubRun, HubTask, hub};
 pub use run::{DemoPage, RunOptions, run};
+pub use safe_state::{safe_state, wait_without_lights};

@@ -11,6 +11,7 @@ mod sim;
 mod sound;
 mod v4l2;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -302,6 +303,40 @@ pub fn open_panel(
             reason: "backend \"kernel\" is not supported yet in this version; use \"chardev\""
                 .to_owned(),
         }),
+    }
+}
+
+/// Opens the lights of a panel without its buttons; `root` (`/`) is the folder that `/sys` is looked for in. Where there
+/// are none, one without stands in.
+///
+/// # Errors
+/// [`DeviceError::Gone`] where the system has no thread for it.
+pub fn open_lights(settings: &PanelSettings, root: &Path) -> Result<Box<dyn Panel>, DeviceError> {
+    match settings.backend {
+        PanelBackend::None | PanelBackend::SimVirtual => Ok(Box::new(NoPanel)),
+        PanelBackend::Chardev => gpio::open_chardev_lights(settings),
+        PanelBackend::Rppal => gpio::open_pi_lights(settings),
+        PanelBackend::Kernel => gpio::open_kernel_lights(settings, root),
+    }
+}
+
+/// Puts the lights that keep what they were told last (those of the kernel's LED class) to their safe state: microphone
+/// and camera lit, which is closed, status dark. A GPIO line falls to its own safe state when its holder is gone, by
+/// its wiring. What became of each light, as a sentence; `root` as in [`open_lights`].
+pub fn set_lights_safe(settings: &PanelSettings, root: &Path) -> Vec<Result<String, String>> {
+    match settings.backend {
+        PanelBackend::Kernel => gpio::set_safe(settings, root),
+        PanelBackend::Chardev | PanelBackend::Rppal => {
+            vec![Ok(
+                "the panel's GPIO lines are released; their wiring makes the lights safe"
+                    .to_owned(),
+            )]
+        }
+        PanelBackend::None | PanelBackend::SimVirtual => {
+            vec![Ok(
+                "no panel is configured, so there are no lights to make safe".to_owned(),
+            )]
+        }
     }
 }
 
