@@ -41,7 +41,7 @@ mod text;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use backend::{Backend, ControlRequest, Health, PictureError, PictureSource, Reload};
+pub use backend::{Backend, ControlRequest, Health, PictureError, PictureSource, Pictured, Reload};
 pub use http::{Page, PageOptions};
 pub use mirror::{
     CameraState, EventLine, Leds, MicrophoneState, PeerState, ScreenState, SignalingLine, Snapshot,

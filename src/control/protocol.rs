@@ -19,6 +19,8 @@ pub enum Wish {
     Picture {
         /// Of whom; needed when several are there.
         user: Option<String>,
+        /// Of its shared screen instead of its camera.
+        screen: bool,
     },
     /// `reload`.
     Reload,
@@ -156,6 +158,8 @@ struct Press {
 #[serde(deny_unknown_fields)]
 struct Picture {
     user: Option<String>,
+    #[serde(default)]
+    screen: bool,
 }
 
 impl Request {
@@ -220,8 +224,8 @@ impl Wish {
             "reload" => return none(name, arguments).map(|()| Self::Reload),
             "health" => return none(name, arguments).map(|()| Self::Health),
             "picture" => {
-                let Picture { user } = read(name, arguments)?;
-                return Ok(Self::Picture { user });
+                let Picture { user, screen } = read(name, arguments)?;
+                return Ok(Self::Picture { user, screen });
             }
             "mute" => none(name, arguments).map(|()| Command::Mute)?,
             "join" => none(name, arguments).map(|()| Command::Join)?,
@@ -271,8 +275,11 @@ impl Wish {
             Self::Watch => ("watch", nothing),
             Self::Reload => ("reload", nothing),
             Self::Health => ("health", nothing),
-            Self::Picture { user: None } => ("picture", nothing),
-            Self::Picture { user: Some(user) } => ("picture", json!({ "user": user })),
+            Self::Picture { user, screen } => {
+                let user = user.as_ref().map(|user| ("user".to_owned(), json!(user)));
+                let screen = screen.then(|| ("screen".to_owned(), json!(true)));
+                ("picture", user.into_iter().chain(screen).collect())
+            }
             Self::Command(command) => match command {
                 Command::Mute => ("mute", nothing),
                 Command::CameraOff => ("camera", json!({ "off": true })),
@@ -399,9 +406,13 @@ mod tests {
             Wish::Watch,
             Wish::Reload,
             Wish::Health,
-            Wish::Picture { user: None },
+            Wish::Picture {
+                user: None,
+                screen: true,
+            },
             Wish::Picture {
                 user: Some("u \"1\"\n".to_owned()),
+                screen: false,
             },
         ];
         wishes.extend(

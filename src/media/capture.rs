@@ -8,11 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use super::EncodedVideo;
 use super::error::EncodeError;
 use super::fanout::Fanout;
+use super::h264::Content;
 use crate::config::{VideoDevice, VideoEncoding, VideoSettings};
 use crate::devices::{Camera, DeviceError, open_camera};
 use crate::events::EventSender;
+use crate::room::Event;
 use worker::Worker;
 
 /// Opens the camera, again and again if need be.
@@ -45,6 +48,63 @@ pub struct VideoOutHealth {
     pub width: u32,
     /// Pixels.
     pub height: u32,
+}
+
+/// Which of the two streams of pictures a pipeline feeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// The camera's: switched off it is black, lost it is a slate.
+    Camera,
+    /// The screen's: switched off nothing leaves. `watched`: a source that appears or goes while nothing is shared is
+    /// reported, too.
+    Screen {
+        /// Look for it.
+        watched: bool,
+    },
+}
+
+impl Feed {
+    fn content(self) -> Content {
+        match self {
+            Self::Camera => Content::Camera,
+            Self::Screen { .. } => Content::Screen,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Camera => "camera",
+            Self::Screen { .. } => "screen's source",
+        }
+    }
+
+    fn confirmed(self, off: bool) -> Event {
+        match self {
+            Self::Camera => Event::CameraConfirmed { off },
+            Self::Screen { .. } => Event::ScreenConfirmed { on: !off },
+        }
+    }
+
+    fn lost(self, lost: bool) -> Event {
+        match self {
+            Self::Camera => Event::CameraLost(lost),
+            Self::Screen { .. } => Event::ScreenSource(!lost),
+        }
+    }
+
+    fn publish(self, fanout: &Fanout, frame: &EncodedVideo) {
+        match self {
+            Self::Camera => fanout.publish_video(frame),
+            Self::Screen { .. } => fanout.publish_screen(frame),
+        }
+    }
+
+    fn drop_waiting(self, fanout: &Fanout) {
+        match self {
+            Self::Camera => fanout.drop_video(),
+            Self::Screen { .. } => fanout.drop_screen(),
+        }
+    }
 }
 
 /// The handle of the thread. Dropping it stops the thread.
@@ -100,6 +160,7 @@ impl VideoOut {
     /// When the encoder or the thread cannot be made. A missing camera is no error: it is reported as
     /// [`CameraLost`](crate::room::Event::CameraLost) and looked for every second.
     pub fn spawn(
+        feed: Feed,
         settings: &VideoSettings,
         box_name: &str,
         video: &VideoEncoding,
@@ -112,7 +173,7 @@ impl VideoOut {
             let (settings, box_name, video) = (settings.clone(), box_name.to_owned(), *video);
             Some(Box::new(move || open_camera(&settings, &box_name, &video)))
         };
-        Self::spawn_with(opener, video, fanout, events)
+        Self::spawn_with(feed, opener, video, fanout, events)
     }
 
     /// As [`VideoOut::spawn`] with a camera of one's own; `None` where none is configured, which is not a
@@ -121,6 +182,7 @@ impl VideoOut {
     /// # Errors
     /// As [`VideoOut::spawn`].
     pub fn spawn_with(
+        feed: Feed,
         opener: Option<CameraOpener>,
         video: &VideoEncoding,
         fanout: Arc<Fanout>,
@@ -136,9 +198,12 @@ impl VideoOut {
             ordered: Condvar::new(),
             counters: Counters::default(),
         });
-        let worker = Worker::new(Arc::clone(&shared), opener, video, fanout, events)?;
+        let worker = Worker::new(feed, Arc::clone(&shared), opener, video, fanout, events)?;
         let thread = std::thread::Builder::new()
-            .name("video-out".to_owned())
+            .name(match feed {
+                Feed::Camera => "video-out".to_owned(),
+                Feed::Screen { .. } => "screen-out".to_owned(),
+            })
             .spawn(move || worker.run())
             .map_err(EncodeError::Thread)?;
         Ok(Self {
@@ -214,14 +279,13 @@ impl Drop for VideoOut {
 
 #[cfg(test)]
 mod tests {
-    use super::super::EncodedVideo;
     use super::super::fanout::{Outgoing, Slot};
     use super::super::h264::media_time;
     use super::*;
     use crate::clock;
     use crate::devices::picture::black_i420;
     use crate::devices::{Faults, PixelFormat, RawFrame, open_camera_with_faults, read_strip};
-    use crate::room::{Bitrate, Event};
+    use crate::room::Bitrate;
     use openh264::decoder::Decoder;
     use openh264::formats::YUVSource;
     use rtc::rtp::codec::h264::H264Packet;
@@ -257,7 +321,7 @@ mod tests {
         let handle = faults.clone();
         let opener: CameraOpener =
             Box::new(move || open_camera_with_faults(&settings, "Room 1", &VIDEO, &handle));
-        let out = VideoOut::spawn_with(Some(opener), &VIDEO, fanout, sender).unwrap();
+        let out = VideoOut::spawn_with(Feed::Camera, Some(opener), &VIDEO, fanout, sender).unwrap();
         Rig {
             out,
             faults,
@@ -273,7 +337,9 @@ mod tests {
                     match self.slot.next().await {
                         Outgoing::Video(frame) => return frame,
                         Outgoing::KeyframeNeeded => self.out.order_keyframe(),
-                        Outgoing::Audio(_) => {}
+                        Outgoing::Audio(_)
+                        | Outgoing::Screen(_)
+                        | Outgoing::ScreenKeyframeNeeded => {}
                     }
                 }
             };
@@ -453,7 +519,8 @@ mod tests {
             }))
         });
         let (sender, mut events) = EventSender::channel();
-        let out = VideoOut::spawn_with(Some(opener), &VIDEO, Fanout::new(), sender).unwrap();
+        let out = VideoOut::spawn_with(Feed::Camera, Some(opener), &VIDEO, Fanout::new(), sender)
+            .unwrap();
         let mut confirmed = Vec::new();
         for off in [false, true] {
             out.set_off(off);
@@ -550,7 +617,8 @@ mod tests {
             device: VideoDevice::V4l2("/dev/video0".to_owned()),
             ppm: 0,
         };
-        let out = VideoOut::spawn(&settings, "Room 1", &VIDEO, fanout, sender).unwrap();
+        let out =
+            VideoOut::spawn(Feed::Camera, &settings, "Room 1", &VIDEO, fanout, sender).unwrap();
         out.set_off(false);
         assert_eq!(events.recv().await, Some(Event::CameraLost(true)));
         assert_eq!(
@@ -569,7 +637,8 @@ mod tests {
             ppm: 0,
         };
         let mut slot = fanout.subscribe();
-        let out = VideoOut::spawn(&settings, "Room 1", &VIDEO, fanout, sender).unwrap();
+        let out =
+            VideoOut::spawn(Feed::Camera, &settings, "Room 1", &VIDEO, fanout, sender).unwrap();
         out.set_off(false);
         assert_eq!(
             events.recv().await,
