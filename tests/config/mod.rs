@@ -57,6 +57,8 @@ ppm = -300
 
 [screen]
 device = "/dev/video2"
+bitrate = 900_000
+on_signal = true
 ppm = 1
 
 [microphone]
