@@ -137,7 +137,8 @@ fn pipeline(frames: &[RawFrame], peers: usize) -> Duration {
         taken
     });
     let mut converter = Converter::new(VIDEO.width, VIDEO.height);
-    let mut encoder = VideoEncoder::new(&VIDEO).expect("the encoder opens");
+    let mut encoder = VideoEncoder::new(&VIDEO, huddled::media::h264::Content::Camera)
+        .expect("the encoder opens");
     let begun = cpu_time();
     for index in 0..FRAMES * ROUNDS {
         let picture = converter

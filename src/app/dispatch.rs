@@ -24,6 +24,8 @@ pub(super) struct Shells {
     pub(super) signaling: socketio::Client,
     pub(super) peers: Peers,
     pub(super) video: VideoOut,
+    /// Where a screen source is configured.
+    pub(super) screen: Option<VideoOut>,
     pub(super) audio: AudioOut,
     pub(super) inbound: Inbound,
     pub(super) store: Store,
@@ -54,7 +56,17 @@ impl Shells {
             }
             Effect::SetMicrophone { muted } => self.audio.set_muted(muted),
             Effect::SetCamera { off } => self.video.set_off(off),
+            Effect::SetScreen { on } => {
+                if let Some(screen) = &self.screen {
+                    screen.set_off(!on);
+                }
+            }
             Effect::OrderKeyframe => self.video.order_keyframe(),
+            Effect::OrderScreenKeyframe => {
+                if let Some(screen) = &self.screen {
+                    screen.order_keyframe();
+                }
+            }
             Effect::PersistState { state, sync } => self.store.write(state, sync, &self.events),
             Effect::SetLed { led, pattern } => self.panel.set_led(led, pattern),
             Effect::Notify(notice) => host::log_notice(&notice),
@@ -105,7 +117,9 @@ impl Shells {
 
     /// How far each standing loop has counted.
     pub(super) fn count_beats(&self) -> Vec<(Stage, u64)> {
-        vec![
+        let screen = self.screen.as_ref();
+        let screen = screen.map(|screen| (Stage::Screen, screen.beats()));
+        let mut beats = vec![
             (Stage::Video, self.video.beats()),
             (Stage::Microphone, self.audio.beats()),
             (Stage::Speaker, self.inbound.beats()),
@@ -115,6 +129,8 @@ impl Shells {
                 self.control_beats
                     .load(std::sync::atomic::Ordering::Relaxed),
             ),
-        ]
+        ];
+        beats.extend(screen);
+        beats
     }
 }

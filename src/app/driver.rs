@@ -203,8 +203,12 @@ impl Driver {
         let snapshot = self.room.snapshot();
         // Who has left the meeting is no longer shown: the picture goes with the member, not with a connection.
         for left in &current.peers {
-            if !snapshot.peers.iter().any(|peer| peer.user == left.user) {
-                self.shells.inbound.remove_peer(&left.user);
+            match snapshot.peers.iter().find(|peer| peer.user == left.user) {
+                None => self.shells.inbound.remove_peer(&left.user),
+                Some(peer) if left.sharing && !peer.sharing => {
+                    self.shells.inbound.end_screen(&left.user);
+                }
+                Some(_) => {}
             }
         }
         self.snapshots.send_replace(Arc::new(snapshot));

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::devices::Heard;
-use crate::media::inbound::PeerHealth;
+use crate::media::capture::VideoOutHealth;
+use crate::media::inbound::{PeerHealth, VideoHealth};
 use crate::room::Timestamp;
 
 use super::dispatch::Shells;
@@ -23,22 +24,11 @@ pub(super) fn ask(driver: &mpsc::Sender<HealthRequest>) -> Value {
 
 /// Reads every pipeline's counters. Times are milliseconds of `CLOCK_MONOTONIC`.
 pub(super) fn collect(shells: &Shells) -> Value {
-    let video = shells.video.health();
     let audio = shells.audio.health();
     let inbound = shells.inbound.health();
     json!({
-        "video_out": {
-            "captured": video.captured,
-            "encoded": video.encoded,
-            "dropped": video.dropped,
-            "missed": video.missed,
-            "damaged": video.damaged,
-            "keyframes": video.keyframes,
-            "black": video.black,
-            "failed": video.failed,
-            "bytes": video.bytes,
-            "lost": video.lost,
-        },
+        "video_out": pictures_out(&shells.video.health()),
+        "screen_out": shells.screen.as_ref().map(|screen| pictures_out(&screen.health())),
         "audio_out": {
             "periods": audio.periods,
             "packets": audio.packets,
@@ -66,6 +56,21 @@ pub(super) fn collect(shells: &Shells) -> Value {
     })
 }
 
+fn pictures_out(video: &VideoOutHealth) -> Value {
+    json!({
+        "captured": video.captured,
+        "encoded": video.encoded,
+        "dropped": video.dropped,
+        "missed": video.missed,
+        "damaged": video.damaged,
+        "keyframes": video.keyframes,
+        "black": video.black,
+        "failed": video.failed,
+        "bytes": video.bytes,
+        "lost": video.lost,
+    })
+}
+
 fn millis(time: Option<Timestamp>) -> Option<f64> {
     time.map(|time| time.as_duration().as_secs_f64() * 1000.0)
 }
@@ -80,7 +85,7 @@ fn heard(heard: &Heard) -> Value {
 }
 
 fn peer_in(peer: &PeerHealth) -> Value {
-    let (audio, video) = (&peer.audio, &peer.video);
+    let audio = &peer.audio;
     json!({
         "user_id": peer.peer.as_str(),
         "generation": peer.generation.0,
@@ -99,17 +104,22 @@ fn peer_in(peer: &PeerHealth) -> Value {
             "level_dbfs": audio.level_dbfs,
             "frequency_hz": audio.frequency_hz,
         },
-        "video": {
-            "packets": video.packets,
-            "lost": video.lost,
-            "damaged_units": video.damaged_units,
-            "decoded": video.decoded,
-            "decode_errors": video.decode_errors,
-            "skipped_units": video.skipped_units,
-            "keyframes_asked": video.keyframes_asked,
-            "width": video.size.map(|size| size.0),
-            "height": video.size.map(|size| size.1),
-            "last_picture_ms": millis(video.last_picture_at),
-        },
+        "video": pictures_in(&peer.video),
+        "screen": pictures_in(&peer.screen),
+    })
+}
+
+fn pictures_in(video: &VideoHealth) -> Value {
+    json!({
+        "packets": video.packets,
+        "lost": video.lost,
+        "damaged_units": video.damaged_units,
+        "decoded": video.decoded,
+        "decode_errors": video.decode_errors,
+        "skipped_units": video.skipped_units,
+        "keyframes_asked": video.keyframes_asked,
+        "width": video.size.map(|size| size.0),
+        "height": video.size.map(|size| size.1),
+        "last_picture_ms": millis(video.last_picture_at),
     })
 }

@@ -12,16 +12,16 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinError;
 
 use crate::clock::monotonic;
-use crate::config::{CredentialRef, IceServer, Settings};
+use crate::config::{CredentialRef, IceServer, Settings, VideoDevice};
 use crate::control::{
-    self, Backend, ControlSocket, Page, PageOptions, PictureError, PictureSource,
+    self, Backend, ControlSocket, Page, PageOptions, PictureError, PictureSource, Pictured,
 };
 use crate::devices;
 use crate::events::EventSender;
 use crate::host::{self, HostError, Signal, Signals, StatePlaces, Store};
-use crate::media::capture::VideoOut;
+use crate::media::capture::{Feed, VideoOut};
 use crate::media::fanout::Fanout;
-use crate::media::inbound::Inbound;
+use crate::media::inbound::{Inbound, View};
 use crate::media::microphone::AudioOut;
 use crate::room::{Event, Redacted, Room};
 use crate::rtc::{IceCredentials, IceServerAccess, Peers, RtcSettings, SecretSource};
@@ -112,12 +112,26 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
     // Media out, media in, peers.
     let fanout = Fanout::new();
     let video = VideoOut::spawn(
+        Feed::Camera,
         &settings.camera,
         &settings.name,
         &settings.video,
         Arc::clone(&fanout),
         events.clone(),
     )?;
+    let screen = match settings.screen.source.device {
+        VideoDevice::None => None,
+        _ => Some(VideoOut::spawn(
+            Feed::Screen {
+                watched: settings.screen.on_signal,
+            },
+            &settings.screen.source,
+            &settings.name,
+            &settings.screen.encoding(),
+            Arc::clone(&fanout),
+            events.clone(),
+        )?),
+    };
     let audio = AudioOut::spawn(
         &settings.microphone,
         &settings.audio,
@@ -196,6 +210,7 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
             .context("cannot start the signaling thread")?,
         peers,
         video,
+        screen,
         audio,
         inbound,
         store,
@@ -318,13 +333,7 @@ async fn open_page(
 /// Says which settings are accepted and do nothing in this version: a silent one would be a lie.
 fn warn_of_what_waits(settings: &Settings) {
     let defaults = Settings::default();
-    let waiting = [
-        (
-            "[screen] device",
-            settings.screen.device != defaults.screen.device,
-        ),
-        ("[display] device", settings.display != defaults.display),
-    ];
+    let waiting = [("[display] device", settings.display != defaults.display)];
     for (key, _) in waiting.iter().filter(|(_, set)| *set) {
         log::warn!("{key} is understood but does nothing in this version yet");
     }
@@ -334,8 +343,9 @@ fn warn_of_what_waits(settings: &Settings) {
 fn exit_when_a_standing_thread_panics() {
     // Not the signaling thread: the Socket.IO crate's tasks run on it and panic over bytes from outside, which the
     // session survives. Its end is seen by the driver.
-    const STANDING: [&str; 5] = [
+    const STANDING: [&str; 6] = [
         "video-out",
+        "screen-out",
         "audio-out",
         "speaker",
         "video-decoder",
@@ -364,6 +374,7 @@ async fn shut_down(shells: Shells) {
         signaling,
         mut peers,
         video,
+        screen,
         audio,
         inbound,
         store,
@@ -374,6 +385,9 @@ async fn shut_down(shells: Shells) {
     };
     let devices = tokio::task::spawn_blocking(move || {
         video.stop();
+        if let Some(screen) = screen {
+            screen.stop();
+        }
         audio.stop();
         inbound.stop();
     });
@@ -475,10 +489,14 @@ fn ice_server(server: &IceServer) -> IceServerAccess {
 }
 
 fn picture_source(inbound: Inbound) -> PictureSource {
-    Arc::new(move |peer| {
+    Arc::new(move |peer, pictured| {
+        let (view, none) = match pictured {
+            Pictured::Camera => (View::Camera, PictureError::NoneYet),
+            Pictured::Screen => (View::Screen, PictureError::NoScreen),
+        };
         inbound
-            .picture(peer)
-            .ok_or(PictureError::NoneYet)?
+            .picture(peer, view)
+            .ok_or(none)?
             .png()
             .map_err(|error| PictureError::Failed(error.to_string()))
     })

@@ -81,6 +81,9 @@ enum Order {
     Picture {
         /// The member's user id; may be left out while there is only one
         user: Option<String>,
+        /// That of its shared screen instead of its camera
+        #[arg(long)]
+        screen: bool,
         /// Where to write it
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -129,7 +132,12 @@ impl Order {
             Self::Reload => return Some(Wish::Reload),
             Self::Fetch => return Some(Wish::Fetch),
             Self::Health => return Some(Wish::Health),
-            Self::Picture { user, .. } => return Some(Wish::Picture { user: user.clone() }),
+            Self::Picture { user, screen, .. } => {
+                return Some(Wish::Picture {
+                    user: user.clone(),
+                    screen: *screen,
+                });
+            }
             Self::Generate { .. } => return None,
             Self::Mute => Command::Mute,
             Self::Camera { to: CameraTo::Off } => Command::CameraOff,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::settings::{
     Apply, AudioEncoding, ControlSettings, DisplayDevice, HubSettings, IceServer,
-    MicrophoneSettings, PanelSettings, RemoteSettings, Settings, SignalingSettings,
+    MicrophoneSettings, PanelSettings, RemoteSettings, ScreenSettings, Settings, SignalingSettings,
     SpeakerSettings, VideoEncoding, VideoSettings,
 };
 use crate::room::{FirstStart, RecoverySettings};
@@ -64,7 +64,7 @@ changes! {
     RelayOnly(bool): relay_only, "ice.relay_only";
     IceProxy(Option<String>): ice_proxy, "ice.proxy";
     Camera(VideoSettings): camera, "camera";
-    Screen(VideoSettings): screen, "screen";
+    Screen(ScreenSettings): screen, "screen";
     Microphone(MicrophoneSettings): microphone, "microphone";
     Speaker(SpeakerSettings): speaker, "speaker";
     Display(DisplayDevice): display, "display";

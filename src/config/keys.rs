@@ -394,7 +394,28 @@ pub(super) static ROOT: &[Key] = &[
     table("camera", VIDEO_SOURCE, "Where the picture comes from."),
     table(
         "screen",
-        VIDEO_SOURCE,
+        &[
+            key(
+                "device",
+                Kind::Text(&VIDEO_DEVICE),
+                "\"/dev/v4l/by-id/usb-Example_Capture-video-index0\"",
+                "The device. Simulated ones need `huddled run --allow-sim`.",
+            ),
+            key(
+                "bitrate",
+                whole(50_000, 4_000_000),
+                "1_000_000",
+                "Bits per second, beside those of the camera. It is sent as 1280x720 at 15 pictures per second.",
+            ),
+            key(
+                "on_signal",
+                Kind::Boolean,
+                "false",
+                "Share as soon as the device delivers a picture (a cable was plugged in), and end when it does not. \
+                 The device is looked at every two seconds.",
+            ),
+            PPM,
+        ],
         "What the share button shows: a capture device with a computer's picture.",
     ),
     table(

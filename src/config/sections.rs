@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::document::Section;
 use super::settings::{
     AudioEncoding, ControlSettings, HubLimits, HubSettings, HubTls, IceServer, MicrophoneSettings,
-    PanelBackend, PanelLine, PanelSettings, RemoteSettings, Settings, SignalingSettings,
-    SpeakerSettings, VideoEncoding, VideoSettings,
+    PanelBackend, PanelLine, PanelSettings, RemoteSettings, ScreenSettings, Settings,
+    SignalingSettings, SpeakerSettings, VideoEncoding, VideoSettings,
 };
 use super::{ConfigError, values};
 use crate::room::{Bitrate, Identity, PeerId, RecoverySettings};
@@ -35,7 +35,7 @@ pub(super) fn settings(root: &Section<'_>) -> Result<Settings, ConfigError> {
         relay_only,
         ice_proxy,
         camera: video_device(root, "camera", default.camera)?,
-        screen: video_device(root, "screen", default.screen)?,
+        screen: screen(root, default.screen)?,
         microphone: microphone(root, default.microphone)?,
         speaker: speaker(root, default.speaker)?,
         display: display
@@ -202,6 +202,15 @@ fn video_device(
             .text("device", values::video_device)?
             .unwrap_or(default.device),
         ppm: ppm(&section),
+    })
+}
+
+fn screen(root: &Section<'_>, default: ScreenSettings) -> Result<ScreenSettings, ConfigError> {
+    let section = root.section("screen");
+    Ok(ScreenSettings {
+        source: video_device(root, "screen", default.source)?,
+        bitrate: Bitrate(number(&section, "bitrate", default.bitrate.0)),
+        on_signal: section.boolean("on_signal").unwrap_or(default.on_signal),
     })
 }
 

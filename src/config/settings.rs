@@ -30,7 +30,7 @@ pub struct Settings {
     /// `[camera] device`.
     pub camera: VideoSettings,
     /// `[screen] device`.
-    pub screen: VideoSettings,
+    pub screen: ScreenSettings,
     /// `[microphone]`.
     pub microphone: MicrophoneSettings,
     /// `[speaker]`.
@@ -71,7 +71,11 @@ impl Default for Settings {
             relay_only: false,
             ice_proxy: None,
             camera: no_video.clone(),
-            screen: no_video,
+            screen: ScreenSettings {
+                source: no_video,
+                bitrate: Bitrate(1_000_000),
+                on_signal: false,
+            },
             microphone: MicrophoneSettings {
                 device: MicrophoneDevice::None,
                 ppm: 0,
@@ -125,7 +129,7 @@ impl Settings {
     pub fn simulated(&self) -> Vec<&'static str> {
         [
             ("camera.device", self.camera.device.is_simulated()),
-            ("screen.device", self.screen.device.is_simulated()),
+            ("screen.device", self.screen.source.device.is_simulated()),
             ("microphone.device", self.microphone.device.is_simulated()),
             ("speaker.device", self.speaker.device.is_simulated()),
             ("display.device", self.display == DisplayDevice::SimPng),
@@ -156,7 +160,8 @@ impl Settings {
             panel_simulated: self.panel.backend == PanelBackend::SimVirtual,
             sim: !self.simulated().is_empty(),
             has_camera: self.camera.device != VideoDevice::None,
-            has_screen: self.screen.device != VideoDevice::None,
+            has_screen: self.screen.source.device != VideoDevice::None,
+            share_on_signal: self.screen.on_signal,
             recovery: self.recovery.clone(),
             complaint: None,
         }
@@ -274,7 +279,30 @@ impl VideoDevice {
     }
 }
 
-/// `[camera]` and `[screen]`.
+/// `[screen]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScreenSettings {
+    /// `device` and `ppm`.
+    pub source: VideoSettings,
+    /// `bitrate`.
+    pub bitrate: Bitrate,
+    /// `on_signal`: share what appears.
+    pub on_signal: bool,
+}
+
+impl ScreenSettings {
+    /// What a share is encoded to: what level 3.1, which is negotiated, allows at a rate that leaves text sharp.
+    pub fn encoding(&self) -> VideoEncoding {
+        VideoEncoding {
+            width: 1280,
+            height: 720,
+            frame_rate: 15,
+            bitrate: self.bitrate,
+        }
+    }
+}
+
+/// `[camera]`, and the source of `[screen]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VideoSettings {
     /// `device`.

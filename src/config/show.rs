@@ -78,11 +78,14 @@ impl Settings {
         page.key("relay_only", self.relay_only);
         page.option("proxy", self.ice_proxy.as_deref());
 
-        for (section, video) in [("[camera]", &self.camera), ("[screen]", &self.screen)] {
-            page.section(section);
-            page.key("device", of_video(&video.device));
-            page.key("ppm", i64::from(video.ppm));
-        }
+        page.section("[camera]");
+        page.key("device", of_video(&self.camera.device));
+        page.key("ppm", i64::from(self.camera.ppm));
+        page.section("[screen]");
+        page.key("device", of_video(&self.screen.source.device));
+        page.key("bitrate", i64::from(self.screen.bitrate.0));
+        page.key("on_signal", self.screen.on_signal);
+        page.key("ppm", i64::from(self.screen.source.ppm));
         page.section("[microphone]");
         page.key("device", of_microphone(&self.microphone.device));
         page.key("ppm", i64::from(self.microphone.ppm));

@@ -24,13 +24,33 @@ pub enum PictureError {
     /// Nothing was decoded yet.
     #[error("no picture of this member has arrived yet; its camera may be off")]
     NoneYet,
+    /// Nothing is shared, or nothing was decoded of it yet.
+    #[error("no picture of this member's screen has arrived; it may share none")]
+    NoScreen,
     /// It could not be encoded.
     #[error("the picture cannot be made: {0}")]
     Failed(String),
 }
 
 /// Makes the newest picture of a member as PNG. Called where blocking is allowed.
-pub type PictureSource = Arc<dyn Fn(&PeerId) -> Result<Vec<u8>, PictureError> + Send + Sync>;
+pub type PictureSource =
+    Arc<dyn Fn(&PeerId, Pictured) -> Result<Vec<u8>, PictureError> + Send + Sync>;
+
+/// Which picture of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pictured {
+    /// Its camera's.
+    Camera,
+    /// Its shared screen's.
+    Screen,
+}
+
+impl Pictured {
+    /// The screen's, or not.
+    pub(super) fn of(screen: bool) -> Self {
+        if screen { Self::Screen } else { Self::Camera }
+    }
+}
 
 /// Reads the configuration again; the error is one sentence for a person. Called where blocking is allowed.
 pub type Reload = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;

@@ -7,7 +7,7 @@
 //! | `GET /api/status` | the snapshot |
 //! | `GET /api/events` | server-sent events: `snapshot` at the start and on every change, and what happened by its name |
 //! | `GET /api/health` | counters and levels, no stable schema |
-//! | `GET /api/picture?user=ID` | the newest picture of a member as PNG; only in a demonstration |
+//! | `GET /api/picture?user=ID` | the newest picture of a member as PNG, with `&screen=true` of its shared screen; only in a demonstration |
 //! | `POST /panel/press` | `{"button":"mic"\|"camera"\|"share"}`: 204, or 403 where the panel is not simulated, or from another machine |
 //!
 //! A browser is asked on behalf of whoever wrote the page it shows, so every request passes [`Guard`] first: a Host of
@@ -36,7 +36,7 @@ use tokio::time::timeout;
 use crate::web::{Client, Guard, Names, Patient, Refusal, Server};
 
 use super::ControlError;
-use super::backend::Backend;
+use super::backend::{Backend, Pictured};
 use super::mirror::Snapshot;
 use super::protocol::{self, ErrorCode, ReplyError, Wish};
 use super::service::note_change;
@@ -264,13 +264,15 @@ async fn follow(
 #[derive(Deserialize)]
 struct Whose {
     user: String,
+    #[serde(default)]
+    screen: bool,
 }
 
 async fn picture(
     State(shared): Service,
     whose: Result<Query<Whose>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
-    let Ok(Query(Whose { user })) = whose else {
+    let Ok(Query(Whose { user, screen })) = whose else {
         return Err(Refusal::new(
             StatusCode::BAD_REQUEST,
             ErrorCode::BadArguments.as_str(),
@@ -282,7 +284,7 @@ async fn picture(
     };
     let (_, png) = shared
         .backend
-        .newest_picture(Some(&user), std::convert::identity)
+        .newest_picture(Some(&user), Pictured::of(screen), std::convert::identity)
         .await
         .map_err(|error| match error.code {
             // The member that was named is not there.

@@ -75,6 +75,9 @@ pub struct ScreenState {
     pub sharing: bool,
     /// A host stopped it and nobody has pressed since.
     pub forced: bool,
+    /// The server's no to the last attempt, in its words; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// Lights, each as colour and movement: `red steady`.
@@ -138,6 +141,7 @@ impl Snapshot {
             camera_lost,
             sharing,
             screen_forced,
+            screen_refused,
             led_mic,
             led_camera,
             led_status,
@@ -167,6 +171,7 @@ impl Snapshot {
             screen: ScreenState {
                 sharing: *sharing,
                 forced: *screen_forced,
+                refused: screen_refused.clone(),
             },
             leds: Leds {
                 mic: light(led_mic),
@@ -350,6 +355,7 @@ mod tests {
             camera_lost: true,
             sharing: false,
             screen_forced: true,
+            screen_refused: None,
             led_mic: Pattern::new(Color::Red, Shape::Steady),
             led_camera: Pattern::new(Color::Amber, Shape::Blink),
             led_status: Pattern::new(Color::Amber, Shape::DoubleBlink),

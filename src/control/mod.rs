@@ -42,7 +42,9 @@ mod text;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use backend::{Backend, ControlRequest, Health, Look, PictureError, PictureSource, Reload};
+pub use backend::{
+    Backend, ControlRequest, Health, Look, PictureError, PictureSource, Pictured, Reload,
+};
 pub use http::{Page, PageOptions};
 pub use mirror::{
     CameraState, EventLine, Leds, MicrophoneState, PeerState, ScreenState, SignalingLine, Snapshot,

@@ -19,6 +19,8 @@ pub enum Wish {
     Picture {
         /// Of whom; needed when several are there.
         user: Option<String>,
+        /// Of its shared screen instead of its camera.
+        screen: bool,
     },
     /// `reload`.
     Reload,
@@ -158,6 +160,8 @@ struct Press {
 #[serde(deny_unknown_fields)]
 struct Picture {
     user: Option<String>,
+    #[serde(default)]
+    screen: bool,
 }
 
 impl Request {
@@ -223,8 +227,8 @@ impl Wish {
             "fetch" => return none(name, arguments).map(|()| Self::Fetch),
             "health" => return none(name, arguments).map(|()| Self::Health),
             "picture" => {
-                let Picture { user } = read(name, arguments)?;
-                return Ok(Self::Picture { user });
+                let Picture { user, screen } = read(name, arguments)?;
+                return Ok(Self::Picture { user, screen });
             }
             "mute" => none(name, arguments).map(|()| Command::Mute)?,
             "join" => none(name, arguments).map(|()| Command::Join)?,
@@ -275,8 +279,11 @@ impl Wish {
             Self::Reload => ("reload", nothing),
             Self::Fetch => ("fetch", nothing),
             Self::Health => ("health", nothing),
-            Self::Picture { user: None } => ("picture", nothing),
-            Self::Picture { user: Some(user) } => ("picture", json!({ "user": user })),
+            Self::Picture { user, screen } => {
+                let user = user.as_ref().map(|user| ("user".to_owned(), json!(user)));
+                let screen = screen.then(|| ("screen".to_owned(), json!(true)));
+                ("picture", user.into_iter().chain(screen).collect())
+            }
             Self::Command(command) => match command {
                 Command::Mute => ("mute", nothing),
                 Command::CameraOff => ("camera", json!({ "off": true })),
@@ -404,9 +411,13 @@ mod tests {
             Wish::Reload,
             Wish::Fetch,
             Wish::Health,
-            Wish::Picture { user: None },
+            Wish::Picture {
+                user: None,
+                screen: true,
+            },
             Wish::Picture {
                 user: Some("u \"1\"\n".to_owned()),
+                screen: false,
             },
         ];
         wishes.extend(

@@ -15,7 +15,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::backend::Backend;
+use super::backend::{Backend, Pictured};
 use super::mirror::{EventLine, Snapshot};
 use super::protocol::{ErrorCode, Reply, ReplyError, Request, Wish, line};
 use super::service::{Published, Watching, note_change};
@@ -198,9 +198,11 @@ impl Connection {
                 .command(*command, &self.client)
                 .await
                 .map(|()| Answer::Done {}),
-            Wish::Picture { user } => {
+            Wish::Picture { user, screen } => {
                 let (user, png) = backend
-                    .newest_picture(user.as_deref(), |png| BASE64.encode(png))
+                    .newest_picture(user.as_deref(), Pictured::of(*screen), |png| {
+                        BASE64.encode(png)
+                    })
                     .await?;
                 Ok(Answer::Picture {
                     user_id: user.to_string(),

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::room::{Command, PeerId, RoomEvent, RoomSnapshot, Source};
 
-use super::backend::{Backend, ControlRequest};
+use super::backend::{Backend, ControlRequest, Pictured};
 use super::mirror::Snapshot;
 use super::protocol::{ErrorCode, ReplyError, Wish};
 
@@ -59,6 +59,7 @@ impl Backend {
     pub(super) async fn newest_picture<T: Send + 'static>(
         &self,
         user: Option<&str>,
+        what: Pictured,
         wrap: impl FnOnce(Vec<u8>) -> T + Send + 'static,
     ) -> Result<(PeerId, T), ReplyError> {
         let room = Arc::clone(&self.snapshots.borrow());
@@ -66,7 +67,7 @@ impl Backend {
         let picture = Arc::clone(&self.picture);
         let wrapped = blocking({
             let user = user.clone();
-            move || picture(&user).map(wrap)
+            move || picture(&user, what).map(wrap)
         })
         .await?
         .map_err(|error| ReplyError::new(ErrorCode::NoPicture, error.to_string()))?;

@@ -161,7 +161,9 @@ fn screen(snapshot: &Snapshot) -> String {
     } else {
         "screen not shared"
     };
-    if snapshot.screen.forced {
+    if let Some(words) = &snapshot.screen.refused {
+        format!("{text}; the server said: {words}")
+    } else if snapshot.screen.forced {
         format!("{text}, by the host")
     } else {
         text.to_owned()

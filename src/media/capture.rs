@@ -8,11 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use super::EncodedVideo;
 use super::error::EncodeError;
 use super::fanout::Fanout;
+use super::h264::Content;
 use crate::config::{VideoDevice, VideoEncoding, VideoSettings};
 use crate::devices::{Camera, DeviceError, open_camera};
 use crate::events::EventSender;
+use crate::room::Event;
 use worker::Worker;
 #[cfg(test)]
 pub(crate) use worker::{DEQUEUE_TIMEOUT, REOPEN_INTERVAL, STALLED_AFTER, STARTED_WITHIN};
@@ -47,6 +50,63 @@ pub struct VideoOutHealth {
     pub width: u32,
     /// Pixels.
     pub height: u32,
+}
+
+/// Which of the two streams of pictures a pipeline feeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// The camera's: switched off it is black, lost it is a slate.
+    Camera,
+    /// The screen's: switched off nothing leaves. `watched`: a source that appears or goes while nothing is shared is
+    /// reported, too.
+    Screen {
+        /// Look for it.
+        watched: bool,
+    },
+}
+
+impl Feed {
+    fn content(self) -> Content {
+        match self {
+            Self::Camera => Content::Camera,
+            Self::Screen { .. } => Content::Screen,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Camera => "camera",
+            Self::Screen { .. } => "screen's source",
+        }
+    }
+
+    fn confirmed(self, off: bool) -> Event {
+        match self {
+            Self::Camera => Event::CameraConfirmed { off },
+            Self::Screen { .. } => Event::ScreenConfirmed { on: !off },
+        }
+    }
+
+    fn lost(self, lost: bool) -> Event {
+        match self {
+            Self::Camera => Event::CameraLost(lost),
+            Self::Screen { .. } => Event::ScreenSource(!lost),
+        }
+    }
+
+    fn publish(self, fanout: &Fanout, frame: &EncodedVideo) {
+        match self {
+            Self::Camera => fanout.publish_video(frame),
+            Self::Screen { .. } => fanout.publish_screen(frame),
+        }
+    }
+
+    fn drop_waiting(self, fanout: &Fanout) {
+        match self {
+            Self::Camera => fanout.drop_video(),
+            Self::Screen { .. } => fanout.drop_screen(),
+        }
+    }
 }
 
 /// The handle of the thread. Dropping it stops the thread.
@@ -102,6 +162,7 @@ impl VideoOut {
     /// When the encoder or the thread cannot be made. A missing camera is no error: it is reported as
     /// [`CameraLost`](crate::room::Event::CameraLost) and looked for every second.
     pub fn spawn(
+        feed: Feed,
         settings: &VideoSettings,
         box_name: &str,
         video: &VideoEncoding,
@@ -114,7 +175,7 @@ impl VideoOut {
             let (settings, box_name, video) = (settings.clone(), box_name.to_owned(), *video);
             Some(Box::new(move || open_camera(&settings, &box_name, &video)))
         };
-        Self::spawn_with(opener, video, fanout, events)
+        Self::spawn_with(feed, opener, video, fanout, events)
     }
 
     /// As [`VideoOut::spawn`] with a camera of one's own; `None` where none is configured, which is not a
@@ -123,6 +184,7 @@ impl VideoOut {
     /// # Errors
     /// As [`VideoOut::spawn`].
     pub fn spawn_with(
+        feed: Feed,
         opener: Option<CameraOpener>,
         video: &VideoEncoding,
         fanout: Arc<Fanout>,
@@ -138,9 +200,12 @@ impl VideoOut {
             ordered: Condvar::new(),
             counters: Counters::default(),
         });
-        let worker = Worker::new(Arc::clone(&shared), opener, video, fanout, events)?;
+        let worker = Worker::new(feed, Arc::clone(&shared), opener, video, fanout, events)?;
         let thread = std::thread::Builder::new()
-            .name("video-out".to_owned())
+            .name(match feed {
+                Feed::Camera => "video-out".to_owned(),
+                Feed::Screen { .. } => "screen-out".to_owned(),
+            })
             .spawn(move || worker.run())
             .map_err(EncodeError::Thread)?;
         Ok(Self {
@@ -215,378 +280,4 @@ impl Drop for VideoOut {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::EncodedVideo;
-    use super::super::fanout::{Outgoing, Slot};
-    use super::super::h264::media_time;
-    use super::*;
-    use crate::clock;
-    use crate::devices::picture::black_i420;
-    use crate::devices::{Faults, PixelFormat, RawFrame, open_camera_with_faults, read_strip};
-    use crate::room::{Bitrate, Event};
-    use openh264::decoder::Decoder;
-    use openh264::formats::YUVSource;
-    use rtc::rtp::codec::h264::H264Packet;
-    use rtc::rtp::packetizer::Depacketizer;
-    use std::time::{Duration, Instant};
-    use tokio::sync::mpsc;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-    const VIDEO: VideoEncoding = VideoEncoding {
-        width: 640,
-        height: 360,
-        frame_rate: 30,
-        bitrate: Bitrate(800_000),
-    };
-
-    struct Rig {
-        out: VideoOut,
-        faults: Faults,
-        slot: Slot,
-        events: mpsc::Receiver<Event>,
-    }
-
-    fn rig() -> Rig {
-        let faults = Faults::default();
-        let fanout = Fanout::new();
-        let (sender, events) = EventSender::channel();
-        let slot = fanout.subscribe();
-        slot.set_open(true);
-        let settings = VideoSettings {
-            device: VideoDevice::SimTestcard,
-            ppm: 0,
-        };
-        let handle = faults.clone();
-        let opener: CameraOpener =
-            Box::new(move || open_camera_with_faults(&settings, "Room 1", &VIDEO, &handle));
-        let out = VideoOut::spawn_with(Some(opener), &VIDEO, fanout, sender).unwrap();
-        Rig {
-            out,
-            faults,
-            slot,
-            events,
-        }
-    }
-
-    impl Rig {
-        async fn frame(&mut self) -> EncodedVideo {
-            let wait = async {
-                loop {
-                    match self.slot.next().await {
-                        Outgoing::Video(frame) => return frame,
-                        Outgoing::KeyframeNeeded => self.out.order_keyframe(),
-                        Outgoing::Audio(_) => {}
-                    }
-                }
-            };
-            tokio::time::timeout(PATIENCE, wait).await.expect("a frame")
-        }
-
-        async fn event(&mut self) -> Event {
-            tokio::time::timeout(PATIENCE, self.events.recv())
-                .await
-                .expect("an event")
-                .expect("the thread lives")
-        }
-    }
-
-    struct Screen {
-        decoder: Decoder,
-        luma: Vec<u8>,
-    }
-
-    impl Screen {
-        fn new() -> Self {
-            Self {
-                decoder: Decoder::new().unwrap(),
-                luma: Vec::new(),
-            }
-        }
-
-        /// The luma plane without padding.
-        fn show(&mut self, frame: &EncodedVideo) -> &[u8] {
-            let mut depacketizer = H264Packet::default();
-            let unit: Vec<u8> = frame
-                .payloads
-                .iter()
-                .flat_map(|payload| depacketizer.depacketize(payload).unwrap())
-                .collect();
-            let picture = self.decoder.decode(&unit).unwrap().expect("a picture");
-            assert_eq!(picture.dimensions(), (640, 360));
-            let (stride, _, _) = picture.strides();
-            self.luma = picture
-                .y()
-                .chunks(stride)
-                .take(360)
-                .flat_map(|row| row[..640].to_vec())
-                .collect();
-            &self.luma
-        }
-    }
-
-    #[tokio::test]
-    async fn the_test_card_arrives_decodable_with_its_counter_and_capture_time() {
-        let mut rig = rig();
-        rig.out.set_off(false);
-        let mut screen = Screen::new();
-        let mut last = None;
-        for index in 0..20 {
-            let frame = rig.frame().await;
-            assert!(
-                index > 0 || frame.keyframe,
-                "the stream starts with a keyframe"
-            );
-            let strip = read_strip(screen.show(&frame), 640, 640, 360).expect("a readable strip");
-            assert_eq!(
-                u128::from(strip.captured_ms),
-                frame.captured_at.as_duration().as_millis() & 0xFFFF_FFFF
-            );
-            assert_eq!(frame.media_time, media_time(frame.captured_at));
-            assert!(last.is_none_or(|last| strip.counter > last));
-            last = Some(strip.counter);
-        }
-        assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
-        let health = rig.out.health();
-        println!("{health:?}, {} beats", rig.out.beats());
-        assert!(health.captured >= 20);
-        assert_eq!(
-            health.captured,
-            health.encoded + health.dropped + health.failed
-        );
-        assert_eq!((health.failed, health.lost), (0, false));
-        rig.out.stop();
-    }
-
-    #[tokio::test]
-    async fn off_sends_a_black_keyframe_thrice_and_then_nothing_until_asked() {
-        let mut rig = rig();
-        rig.out.set_off(false);
-        rig.frame().await;
-        assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
-        rig.out.set_off(true);
-        assert_eq!(rig.event().await, Event::CameraConfirmed { off: true });
-        let encoded = rig.out.health().encoded;
-        let mut screen = Screen::new();
-        let black = loop {
-            let frame = rig.frame().await;
-            // The decoder needs a keyframe first; the card's frames before it come from a running stream.
-            if frame.keyframe && screen.show(&frame).iter().all(|value| *value < 20) {
-                break frame;
-            }
-        };
-        assert!(black.keyframe);
-        assert_eq!(rig.out.health().encoded, encoded, "the camera stands still");
-        // Twice more, because nothing that follows would tell a receiver of its loss.
-        for _ in 0..2 {
-            assert!(rig.frame().await.keyframe);
-        }
-        assert_eq!(rig.out.health().black, 3);
-        // A late joiner.
-        let beats = rig.out.beats();
-        rig.out.order_keyframe();
-        let again = rig.frame().await;
-        assert!(again.keyframe && again.media_time != black.media_time);
-        assert!(Screen::new().show(&again).iter().all(|value| *value < 20));
-        assert_eq!(rig.out.health().black, 4);
-        // It goes on beating, and comes back with a keyframe.
-        let before = Instant::now();
-        rig.out.set_off(false);
-        let back = rig.frame().await;
-        println!("on again after {:?}", before.elapsed());
-        assert!(back.keyframe);
-        assert!(read_strip(Screen::new().show(&back), 640, 640, 360).is_some());
-        assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
-        assert!(rig.out.beats() > beats);
-    }
-
-    #[tokio::test]
-    async fn every_order_is_confirmed_the_repeated_one_too() {
-        let mut rig = rig();
-        for off in [true, true, false, false, true] {
-            rig.out.set_off(off);
-            assert_eq!(rig.event().await, Event::CameraConfirmed { off });
-        }
-    }
-
-    /// Has a frame waiting whenever it is asked, until `ready` turns false.
-    struct Hasty {
-        ready: Arc<AtomicBool>,
-        sequence: u64,
-    }
-
-    impl Camera for Hasty {
-        fn name(&self) -> &str {
-            "hasty"
-        }
-
-        fn start(&mut self) -> Result<(), DeviceError> {
-            Ok(())
-        }
-
-        fn stop(&mut self) {}
-
-        fn dequeue(&mut self, timeout: Duration, _: Vec<u8>) -> Result<RawFrame, DeviceError> {
-            if !self.ready.load(Ordering::Relaxed) {
-                return Err(DeviceError::Stalled {
-                    device: self.name().to_owned(),
-                    after: timeout,
-                });
-            }
-            self.sequence += 1;
-            Ok(RawFrame {
-                format: PixelFormat::I420,
-                width: VIDEO.width,
-                height: VIDEO.height,
-                data: black_i420(VIDEO.width as usize, VIDEO.height as usize),
-                captured_at: clock::monotonic(),
-                sequence: self.sequence,
-            })
-        }
-    }
-
-    #[tokio::test]
-    async fn a_camera_that_always_has_a_newer_frame_still_obeys() {
-        let ready = Arc::new(AtomicBool::new(true));
-        let handle = Arc::clone(&ready);
-        let opener: CameraOpener = Box::new(move || {
-            Ok(Box::new(Hasty {
-                ready: Arc::clone(&handle),
-                sequence: 0,
-            }))
-        });
-        let (sender, mut events) = EventSender::channel();
-        let out = VideoOut::spawn_with(Some(opener), &VIDEO, Fanout::new(), sender).unwrap();
-        let mut confirmed = Vec::new();
-        for off in [false, true] {
-            out.set_off(off);
-            confirmed.push(tokio::time::timeout(PATIENCE, events.recv()).await);
-        }
-        // Else a thread that does not obey would not let the test end.
-        ready.store(false, Ordering::Relaxed);
-        let expected = [false, true].map(|off| Ok(Some(Event::CameraConfirmed { off })));
-        assert_eq!(confirmed, expected);
-        let health = out.health();
-        println!("{health:?}");
-        assert!(health.encoded > 0);
-        assert_eq!(health.captured, health.encoded + health.dropped);
-        out.stop();
-    }
-
-    #[tokio::test]
-    async fn an_ordered_keyframe_comes_within_a_few_frames() {
-        let mut rig = rig();
-        rig.out.set_off(false);
-        for _ in 0..5 {
-            rig.frame().await;
-        }
-        rig.out.order_keyframe();
-        let mut frames = 0;
-        while !rig.frame().await.keyframe {
-            frames += 1;
-            assert!(frames < 30);
-        }
-        println!("a keyframe after {frames} others");
-    }
-
-    #[tokio::test]
-    async fn a_lost_camera_turns_into_a_slate_and_comes_back_by_itself() {
-        let mut rig = rig();
-        rig.out.set_off(false);
-        rig.frame().await;
-        assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
-        rig.faults.set_gone(true);
-        assert_eq!(rig.event().await, Event::CameraLost(true));
-        let mut screen = Screen::new();
-        // Again and again, for those who lost it on the way.
-        for _ in 0..2 {
-            loop {
-                let frame = rig.frame().await;
-                if !frame.keyframe {
-                    continue;
-                }
-                let luma = screen.show(&frame);
-                let (edge, text) = (&luma[..640 * 100], &luma[640 * 130..640 * 230]);
-                if edge.iter().all(|value| *value < 20) && text.iter().any(|value| *value > 200) {
-                    break;
-                }
-            }
-        }
-        assert!(rig.out.health().lost);
-        rig.faults.set_gone(false);
-        assert_eq!(rig.event().await, Event::CameraLost(false));
-        loop {
-            let frame = rig.frame().await;
-            let luma = screen.show(&frame);
-            if let Some(_strip) = read_strip(luma, 640, 640, 360) {
-                assert!(frame.keyframe, "it starts anew");
-                break;
-            }
-        }
-        assert!(!rig.out.health().lost);
-    }
-
-    #[tokio::test]
-    async fn a_camera_that_stalls_is_lost_and_one_that_drops_frames_is_counted() {
-        let mut rig = rig();
-        rig.out.set_off(false);
-        rig.frame().await;
-        assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
-        let missed = rig.out.health().missed;
-        rig.faults.drop_frames(5);
-        let deadline = Instant::now() + PATIENCE;
-        while rig.out.health().missed < missed + 5 {
-            assert!(Instant::now() < deadline);
-            rig.frame().await;
-        }
-        rig.faults.set_stalled(true);
-        assert_eq!(rig.event().await, Event::CameraLost(true));
-        rig.faults.set_stalled(false);
-        assert_eq!(rig.event().await, Event::CameraLost(false));
-    }
-
-    #[tokio::test]
-    async fn a_camera_that_cannot_be_is_lost_and_orders_are_still_confirmed() {
-        let fanout = Fanout::new();
-        let (sender, mut events) = EventSender::channel();
-        let settings = VideoSettings {
-            device: VideoDevice::V4l2("/dev/video0".to_owned()),
-            ppm: 0,
-        };
-        let out = VideoOut::spawn(&settings, "Room 1", &VIDEO, fanout, sender).unwrap();
-        out.set_off(false);
-        assert_eq!(events.recv().await, Some(Event::CameraLost(true)));
-        assert_eq!(
-            events.recv().await,
-            Some(Event::CameraConfirmed { off: false })
-        );
-        out.stop();
-    }
-
-    #[tokio::test]
-    async fn without_a_camera_nothing_is_lost_and_a_joiner_gets_black() {
-        let fanout = Fanout::new();
-        let (sender, mut events) = EventSender::channel();
-        let settings = VideoSettings {
-            device: VideoDevice::None,
-            ppm: 0,
-        };
-        let mut slot = fanout.subscribe();
-        let out = VideoOut::spawn(&settings, "Room 1", &VIDEO, fanout, sender).unwrap();
-        out.set_off(false);
-        assert_eq!(
-            events.recv().await,
-            Some(Event::CameraConfirmed { off: false })
-        );
-        slot.set_open(true);
-        out.order_keyframe();
-        let frame = tokio::time::timeout(PATIENCE, async {
-            loop {
-                if let Outgoing::Video(frame) = slot.next().await {
-                    break frame;
-                }
-            }
-        });
-        assert!(frame.await.expect("a black frame").keyframe);
-        assert!(!out.health().lost);
-    }
-}
+mod tests;

@@ -19,15 +19,21 @@ pub enum Outgoing {
     Video(EncodedVideo),
     /// The next packet.
     Audio(EncodedAudio),
+    /// The next frame of the screen.
+    Screen(EncodedVideo),
     /// Frames were dropped, or the slot was opened: nothing but a keyframe helps. Said once; ask for one.
     KeyframeNeeded,
+    /// The same of the screen; said of an opened slot once a frame of it was dropped.
+    ScreenKeyframeNeeded,
 }
 
 /// What a slot did not deliver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotDrops {
-    /// Frames dropped because the slot was full or waited for a keyframe.
+    /// Frames of the camera dropped because the slot was full or waited for a keyframe.
     pub video: u64,
+    /// The same of the screen.
+    pub screen: u64,
     /// Packets dropped because the slot was full.
     pub audio: u64,
 }
@@ -47,13 +53,21 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     open: bool,
-    video: VecDeque<EncodedVideo>,
+    video: Lane,
+    screen: Lane,
     audio: VecDeque<EncodedAudio>,
+    dropped_audio: u64,
+}
+
+/// The frames of one stream.
+#[derive(Debug, Default)]
+struct Lane {
+    frames: VecDeque<EncodedVideo>,
     /// Frames are worthless until one comes that starts anew.
     awaits_keyframe: bool,
     /// To be said once.
     keyframe_needed: bool,
-    drops: SlotDrops,
+    dropped: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -86,6 +100,15 @@ impl Fanout {
         }
     }
 
+    /// Gives a frame of the screen to every open slot; never waits.
+    pub fn publish_screen(&self, frame: &EncodedVideo) {
+        for slot in lock(&self.slots).iter() {
+            if lock(&slot.queue).push_screen(frame) {
+                slot.filled.notify_one();
+            }
+        }
+    }
+
     /// Gives a packet to every open slot; never waits.
     pub fn publish_audio(&self, packet: &EncodedAudio) {
         for slot in lock(&self.slots).iter() {
@@ -100,7 +123,7 @@ impl Fanout {
     pub fn drop_audio(&self) {
         for slot in lock(&self.slots).iter() {
             let mut queue = lock(&slot.queue);
-            queue.drops.audio += queue.audio.len() as u64;
+            queue.dropped_audio += queue.audio.len() as u64;
             queue.audio.clear();
         }
     }
@@ -108,10 +131,14 @@ impl Fanout {
     /// Throws away the frames that no session has taken yet; a keyframe must follow.
     pub fn drop_video(&self) {
         for slot in lock(&self.slots).iter() {
-            let mut queue = lock(&slot.queue);
-            queue.drops.video += queue.video.len() as u64;
-            queue.video.clear();
-            queue.awaits_keyframe = true;
+            lock(&slot.queue).video.clear();
+        }
+    }
+
+    /// The same of the screen.
+    pub fn drop_screen(&self) {
+        for slot in lock(&self.slots).iter() {
+            lock(&slot.queue).screen.clear();
         }
     }
 
@@ -121,36 +148,55 @@ impl Fanout {
     }
 }
 
-impl Queue {
+impl Lane {
     /// Whether there is something new to take.
-    fn push_video(&mut self, frame: &EncodedVideo) -> bool {
-        if !self.open {
-            return false;
-        }
+    fn push(&mut self, frame: &EncodedVideo) -> bool {
         if self.awaits_keyframe && !frame.keyframe {
-            self.drops.video += 1;
+            self.dropped += 1;
             return false;
         }
         self.awaits_keyframe = false;
-        if self.video.len() >= VIDEO_CAPACITY {
+        if self.frames.len() >= VIDEO_CAPACITY {
             // Cleared up to the next keyframe, which may be waiting already or be this very frame.
             let keep = self
-                .video
+                .frames
                 .iter()
                 .skip(1)
                 .position(|waiting| waiting.keyframe)
-                .map_or(self.video.len(), |index| index + 1);
-            self.video.drain(..keep);
-            self.drops.video += keep as u64;
-            if self.video.is_empty() && !frame.keyframe {
-                self.drops.video += 1;
+                .map_or(self.frames.len(), |index| index + 1);
+            self.frames.drain(..keep);
+            self.dropped += keep as u64;
+            if self.frames.is_empty() && !frame.keyframe {
+                self.dropped += 1;
                 self.awaits_keyframe = true;
                 self.keyframe_needed = true;
                 return true;
             }
         }
-        self.video.push_back(frame.clone());
+        self.frames.push_back(frame.clone());
         true
+    }
+
+    fn clear(&mut self) {
+        self.dropped += self.frames.len() as u64;
+        self.frames.clear();
+        self.awaits_keyframe = true;
+    }
+
+    fn set_open(&mut self, open: bool) {
+        self.frames.clear();
+        self.awaits_keyframe = open;
+        self.keyframe_needed = open;
+    }
+}
+
+impl Queue {
+    fn push_video(&mut self, frame: &EncodedVideo) -> bool {
+        self.open && self.video.push(frame)
+    }
+
+    fn push_screen(&mut self, frame: &EncodedVideo) -> bool {
+        self.open && self.screen.push(frame)
     }
 
     fn push_audio(&mut self, packet: &EncodedAudio) -> bool {
@@ -159,21 +205,28 @@ impl Queue {
         }
         if self.audio.len() >= AUDIO_CAPACITY {
             self.audio.pop_front();
-            self.drops.audio += 1;
+            self.dropped_audio += 1;
         }
         self.audio.push_back(packet.clone());
         true
     }
 
     fn pop(&mut self) -> Option<Outgoing> {
-        if std::mem::take(&mut self.keyframe_needed) {
+        if std::mem::take(&mut self.video.keyframe_needed) {
             return Some(Outgoing::KeyframeNeeded);
+        }
+        if std::mem::take(&mut self.screen.keyframe_needed) {
+            return Some(Outgoing::ScreenKeyframeNeeded);
         }
         // Sound first: it is small, and a late packet is heard at once.
         if let Some(packet) = self.audio.pop_front() {
             return Some(Outgoing::Audio(packet));
         }
-        self.video.pop_front().map(Outgoing::Video)
+        // Faces before slides: a late slide is not seen.
+        if let Some(frame) = self.video.frames.pop_front() {
+            return Some(Outgoing::Video(frame));
+        }
+        self.screen.frames.pop_front().map(Outgoing::Screen)
     }
 }
 
@@ -194,10 +247,11 @@ impl Slot {
                 return;
             }
             queue.open = open;
-            queue.video.clear();
+            queue.video.set_open(open);
+            queue.screen.set_open(open);
+            // Nobody may be sharing: whoever begins sends a keyframe first.
+            queue.screen.keyframe_needed = false;
             queue.audio.clear();
-            queue.awaits_keyframe = open;
-            queue.keyframe_needed = open;
         }
         if open {
             self.shared.filled.notify_one();
@@ -216,7 +270,12 @@ impl Slot {
 
     /// What was dropped since the subscription.
     pub fn drops(&self) -> SlotDrops {
-        lock(&self.shared.queue).drops
+        let queue = lock(&self.shared.queue);
+        SlotDrops {
+            video: queue.video.dropped,
+            screen: queue.screen.dropped,
+            audio: queue.dropped_audio,
+        }
     }
 }
 
@@ -255,6 +314,8 @@ mod tests {
         std::iter::from_fn(|| slot.next().now_or_never())
             .map(|outgoing| match outgoing {
                 Outgoing::KeyframeNeeded => "K".to_owned(),
+                Outgoing::ScreenKeyframeNeeded => "S".to_owned(),
+                Outgoing::Screen(frame) => format!("s{}", frame.media_time),
                 Outgoing::Video(frame) => format!("v{}", frame.media_time),
                 Outgoing::Audio(packet) => format!("a{}", packet.media_time),
             })
@@ -311,7 +372,13 @@ mod tests {
         fanout.publish_video(&frame(2, true));
         fanout.publish_video(&frame(3, false));
         assert_eq!(drain(&mut slot), ["K", "a1", "v2", "v3"]);
-        assert_eq!(slot.drops(), SlotDrops { video: 1, audio: 0 });
+        assert_eq!(
+            slot.drops(),
+            SlotDrops {
+                video: 1,
+                ..SlotDrops::default()
+            }
+        );
     }
 
     #[test]
@@ -344,6 +411,25 @@ mod tests {
             fanout.publish_video(&frame(time, time == 0 || time == 6));
         }
         assert_eq!(drain(&mut slot), ["K", "v6", "v7", "v8"]);
+    }
+
+    #[test]
+    fn a_full_lane_of_the_screen_takes_nothing_from_the_camera() {
+        let fanout = Fanout::new();
+        let mut slot = fanout.subscribe();
+        slot.set_open(true);
+        assert_eq!(drain(&mut slot), ["K"]);
+        fanout.publish_screen(&frame(90, false));
+        assert!(drain(&mut slot).is_empty(), "it begins with a keyframe");
+        for time in 100..109 {
+            fanout.publish_screen(&frame(time, time == 100));
+        }
+        fanout.publish_video(&frame(1, true));
+        fanout.publish_audio(&packet(2));
+        assert_eq!(drain(&mut slot), ["S", "a2", "v1"]);
+        fanout.publish_screen(&frame(110, true));
+        assert_eq!(drain(&mut slot), ["s110"]);
+        assert_eq!(slot.drops().screen, 10);
     }
 
     #[test]

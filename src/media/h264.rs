@@ -26,6 +26,15 @@ const MAX_PAYLOAD: usize = 1200;
 /// What every session offers: constrained baseline, level 3.1.
 const OFFERED_LEVEL: u8 = 31;
 
+/// What the pictures show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// What a camera sees.
+    Camera,
+    /// What a computer shows: still, with sharp edges.
+    Screen,
+}
+
 /// One encoder of one picture size.
 pub struct VideoEncoder {
     encoder: Encoder,
@@ -68,15 +77,18 @@ impl ProfileLevel {
 }
 
 impl VideoEncoder {
-    /// An encoder for pictures of `[video]`'s size.
+    /// An encoder for pictures of this size.
     ///
     /// # Errors
     /// Whatever OpenH264 refuses.
-    pub fn new(video: &VideoEncoding) -> Result<Self, EncodeError> {
+    pub fn new(video: &VideoEncoding, content: Content) -> Result<Self, EncodeError> {
         let config = EncoderConfig::new()
             .profile(Profile::Baseline)
             .level(level_for(video))
-            .usage_type(UsageType::CameraVideoRealTime)
+            .usage_type(match content {
+                Content::Camera => UsageType::CameraVideoRealTime,
+                Content::Screen => UsageType::ScreenContentRealTime,
+            })
             .complexity(Complexity::Low)
             .rate_control_mode(RateControlMode::Bitrate)
             .bitrate(BitRate::from_bps(video.bitrate.0))
@@ -295,7 +307,7 @@ mod tests {
     #[test]
     fn what_is_packetised_decodes_again() {
         let video = video(640, 360);
-        let mut encoder = VideoEncoder::new(&video).unwrap();
+        let mut encoder = VideoEncoder::new(&video, Content::Camera).unwrap();
         let mut decoder = Decoder::new().unwrap();
         for index in 0..10 {
             let frame = encoder
@@ -319,7 +331,7 @@ mod tests {
     #[test]
     fn an_ordered_keyframe_is_the_next_frame_and_starts_a_late_decoder() {
         let video = video(320, 180);
-        let mut encoder = VideoEncoder::new(&video).unwrap();
+        let mut encoder = VideoEncoder::new(&video, Content::Camera).unwrap();
         encoder.order_keyframe();
         for index in 0..5 {
             let frame = encoder.encode(&picture(&video, index), at(index)).unwrap();
@@ -336,9 +348,14 @@ mod tests {
 
     #[test]
     fn the_stream_is_what_profile_level_id_42e01f_promises() {
-        for (width, height) in [(160, 90), (640, 360), (1280, 720)] {
+        for (width, height, content) in [
+            (160, 90, Content::Camera),
+            (640, 360, Content::Camera),
+            (1280, 720, Content::Camera),
+            (1280, 720, Content::Screen),
+        ] {
             let video = video(width, height);
-            let mut encoder = VideoEncoder::new(&video).unwrap();
+            let mut encoder = VideoEncoder::new(&video, content).unwrap();
             encoder.encode(&picture(&video, 0), at(0)).unwrap();
             let found = ProfileLevel::find(&encoder.stream).expect("parameter sets");
             println!("{width}x{height}: {found:x?}");
@@ -371,7 +388,7 @@ mod tests {
     #[test]
     fn the_bitrate_is_kept_roughly() {
         let video = video(640, 360);
-        let mut encoder = VideoEncoder::new(&video).unwrap();
+        let mut encoder = VideoEncoder::new(&video, Content::Camera).unwrap();
         let bytes: usize = (0..60)
             .filter_map(|index| encoder.encode(&picture(&video, index), at(index)).unwrap())
             .flat_map(|frame| frame.payloads.iter().map(Bytes::len).collect::<Vec<_>>())
@@ -383,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_picture_of_another_size_is_refused() {
-        let mut encoder = VideoEncoder::new(&video(320, 180)).unwrap();
+        let mut encoder = VideoEncoder::new(&video(320, 180), Content::Camera).unwrap();
         let error = encoder.encode(&[0; 100], at(0)).unwrap_err();
         assert!(error.to_string().contains("320x180"), "{error}");
     }

@@ -36,15 +36,31 @@ struct PeerMedia {
     closed: AtomicBool,
     jitter: Mutex<JitterBuffer>,
     playout: Mutex<Playout>,
+    camera: Pictures,
+    screen: Pictures,
+}
+
+/// One of a peer's two streams of pictures.
+struct Pictures {
     reorder: Mutex<Reorder>,
     video: Arc<VideoTrack>,
+}
+
+/// Which of a peer's two streams of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Its camera.
+    Camera,
+    /// Its shared screen.
+    Screen,
 }
 
 /// A peer as long as it is a member, whatever becomes of its connections.
 struct Place {
     generation: Generation,
     media: Arc<PeerMedia>,
-    pictures: Arc<PictureSlot>,
+    camera: Arc<PictureSlot>,
+    screen: Arc<PictureSlot>,
 }
 
 struct Shared {
@@ -109,23 +125,24 @@ impl Inbound {
     pub fn add_peer(&self, peer: PeerId, generation: Generation) -> PeerInbound {
         let mut peers = lock(&self.shared.peers);
         let existing = peers.get(&peer);
-        let pictures = existing.map(|place| place.pictures.clone());
+        let slots = existing.map(|place| (place.camera.clone(), place.screen.clone()));
         let superseded = existing.is_some_and(|place| place.generation > generation);
-        let pictures = pictures.unwrap_or_default();
+        let (camera, screen) = slots.unwrap_or_default();
         let number = self.shared.next_worker.fetch_add(1, Ordering::Relaxed);
         let worker = self.shared.workers[number % self.shared.workers.len()].clone();
         let media = Arc::new(PeerMedia {
             closed: AtomicBool::new(superseded),
             jitter: Mutex::new(JitterBuffer::new()),
             playout: Mutex::new(Playout::new()),
-            reorder: Mutex::default(),
-            video: VideoTrack::new(peer.clone(), worker, pictures.clone()),
+            camera: Pictures::new(&peer, &worker, &camera),
+            screen: Pictures::new(&peer, &worker, &screen),
         });
         if !superseded {
             let place = Place {
                 generation,
                 media: media.clone(),
-                pictures,
+                camera,
+                screen,
             };
             if let Some(old) = peers.insert(peer, place) {
                 old.media.close();
@@ -134,16 +151,28 @@ impl Inbound {
         PeerInbound { media }
     }
 
-    /// The newest picture of a peer.
-    pub fn picture(&self, peer: &PeerId) -> Option<Picture> {
-        lock(&self.shared.peers).get(peer)?.pictures.newest()
+    /// The newest picture of a peer's camera or screen.
+    pub fn picture(&self, peer: &PeerId, view: View) -> Option<Picture> {
+        let peers = lock(&self.shared.peers);
+        let place = peers.get(peer)?;
+        match view {
+            View::Camera => place.camera.newest(),
+            View::Screen => place.screen.newest(),
+        }
+    }
+
+    /// The peer's share is over: its last picture is no longer shown.
+    pub fn end_screen(&self, peer: &PeerId) {
+        if let Some(place) = lock(&self.shared.peers).get(peer) {
+            place.screen.clear();
+        }
     }
 
     /// The peers that have a picture, ordered by id.
     pub fn peers_with_pictures(&self) -> Vec<PeerId> {
         lock(&self.shared.peers)
             .iter()
-            .filter(|(_, place)| place.pictures.facts().is_some())
+            .filter(|(_, place)| place.camera.facts().is_some())
             .map(|(peer, _)| peer.clone())
             .collect()
     }
@@ -160,7 +189,7 @@ impl Inbound {
         let places: Vec<_> = lock(&self.shared.peers)
             .iter()
             .map(|(peer, place)| {
-                let facts = place.pictures.facts();
+                let facts = (place.camera.facts(), place.screen.facts());
                 (peer.clone(), place.generation, place.media.clone(), facts)
             })
             .collect();
@@ -170,7 +199,8 @@ impl Inbound {
                 peer,
                 generation,
                 audio: media.audio_health(clock::monotonic()),
-                video: media.video_health(facts),
+                video: media.camera.health(facts.0),
+                screen: media.screen.health(facts.1),
             })
             .collect();
         InboundHealth {
@@ -244,6 +274,13 @@ impl Shared {
 }
 
 impl PeerMedia {
+    fn pictures(&self, view: View) -> &Pictures {
+        match view {
+            View::Camera => &self.camera,
+            View::Screen => &self.screen,
+        }
+    }
+
     fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
@@ -281,8 +318,17 @@ impl PeerMedia {
             frequency_hz: if heard { meter.frequency_hz() } else { 0.0 },
         }
     }
+}
 
-    fn video_health(&self, facts: Option<((u32, u32), Timestamp)>) -> VideoHealth {
+impl Pictures {
+    fn new(peer: &PeerId, worker: &Arc<Worker>, slot: &Arc<PictureSlot>) -> Self {
+        Self {
+            reorder: Mutex::default(),
+            video: VideoTrack::new(peer.clone(), worker.clone(), slot.clone()),
+        }
+    }
+
+    fn health(&self, facts: Option<((u32, u32), Timestamp)>) -> VideoHealth {
         let reorder::Counters {
             received,
             lost,
@@ -323,29 +369,30 @@ impl PeerInbound {
         }
     }
 
-    /// Takes a received RTP packet of the camera (H.264, RFC 6184): sequence number, timestamp (90 kHz), marker
+    /// Takes a received RTP packet of the camera or the screen (H.264, RFC 6184): sequence number, timestamp (90 kHz), marker
     /// bit, payload. Never blocks; when the decoder is half a second behind, units are dropped up to the next keyframe.
     pub fn push_video(
         &self,
+        view: View,
         sequence: u16,
         media_time: u32,
         marker: bool,
         payload: &[u8],
         now: Timestamp,
     ) {
-        self.with_reorder(|reorder, units| {
+        self.with_reorder(view, |reorder, units| {
             reorder.push(sequence, media_time, marker, payload, units, now);
         });
     }
 
     /// Whether a keyframe must be asked for (PLI) now: true at most once per 500 ms while one is needed. Call it every
     /// 100 ms or so, and after each [`Self::push_video`] if that is convenient.
-    pub fn poll_keyframe_wanted(&self, now: Timestamp) -> bool {
+    pub fn poll_keyframe_wanted(&self, view: View, now: Timestamp) -> bool {
         if self.is_closed() {
             return false;
         }
-        self.with_reorder(|reorder, units| reorder.expire(units, now));
-        self.media.video.poll_keyframe_wanted(now)
+        self.with_reorder(view, |reorder, units| reorder.expire(units, now));
+        self.media.pictures(view).video.poll_keyframe_wanted(now)
     }
 
     /// The peer leaves the mix; what is pushed from now on is dropped.
@@ -357,16 +404,17 @@ impl PeerInbound {
         self.media.closed.load(Ordering::Relaxed)
     }
 
-    fn with_reorder(&self, work: impl FnOnce(&mut Reorder, &mut Vec<AccessUnit>)) {
+    fn with_reorder(&self, view: View, work: impl FnOnce(&mut Reorder, &mut Vec<AccessUnit>)) {
         if self.is_closed() {
             return;
         }
         let mut units = Vec::new();
-        let mut reorder = lock(&self.media.reorder);
+        let pictures = self.media.pictures(view);
+        let mut reorder = lock(&pictures.reorder);
         work(&mut reorder, &mut units);
         // Still under the lock: units of two callers must not overtake each other.
         for unit in units {
-            self.media.video.submit(unit);
+            pictures.video.submit(unit);
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct PeerHealth {
     pub audio: AudioHealth,
     /// Its picture.
     pub video: VideoHealth,
+    /// Its screen.
+    pub screen: VideoHealth,
 }
 
 /// How one peer is heard; counted since its newest connection began.

@@ -101,6 +101,11 @@ impl PictureSlot {
             .map(|picture| ((picture.width, picture.height), picture.decoded_at))
     }
 
+    /// There is none any more.
+    pub(crate) fn clear(&self) {
+        *self.lock() = None;
+    }
+
     /// Puts a newer one in its place; returns the old one's memory if nobody else holds it.
     pub(crate) fn replace(&self, picture: Picture) -> Vec<u8> {
         self.lock()

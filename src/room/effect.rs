@@ -22,6 +22,13 @@ pub enum PeerOrder {
         /// loses nothing.
         ice_restart: bool,
     },
+    /// From the next description on the connection carries our screen, as a stream of its own (or no longer).
+    SetScreen {
+        /// It does.
+        on: bool,
+    },
+    /// The next offer has at least so many m-lines; those missing are video, to receive only.
+    ReserveSections(usize),
     /// Apply an offer, create an answer and make it the local description; answered by `AnswerCreated`.
     AcceptOffer {
         /// To be named in the report.
@@ -148,8 +155,15 @@ pub enum Effect {
         /// Stopped.
         off: bool,
     },
-    /// Encode the next frame as a keyframe.
+    /// Start or stop the screen; answered by `ScreenConfirmed`.
+    SetScreen {
+        /// Started.
+        on: bool,
+    },
+    /// Encode the camera's next frame as a keyframe.
     OrderKeyframe,
+    /// Encode the screen's next frame as a keyframe.
+    OrderScreenKeyframe,
     /// Write the state file; answered by `StatePersisted`.
     PersistState {
         /// What to write.

@@ -89,8 +89,10 @@ pub enum DeniedReason {
     Unconfigured,
     /// No screen source is configured.
     NoScreenSource,
-    /// A screen source is configured, but this version cannot send it.
-    ScreenShareUnsupported,
+    /// A host ended the share, so that a press must begin it again.
+    ShareForced,
+    /// There is nobody to share a screen with.
+    NotInMeeting,
     /// The daemon is stopping.
     Stopping,
 }
@@ -104,7 +106,10 @@ impl DeniedReason {
             }
             Self::Unconfigured => "no meeting is configured; set [signaling] meeting and user",
             Self::NoScreenSource => "no screen source is configured; set [screen] device",
-            Self::ScreenShareUnsupported => "this version cannot share a screen yet",
+            Self::ShareForced => {
+                "a host of the meeting has ended the share; press the share button in the room"
+            }
+            Self::NotInMeeting => "the box is in no meeting; `huddlectl join` joins",
             Self::Stopping => "the daemon is stopping",
         }
     }
@@ -119,6 +124,8 @@ pub enum Stage {
     Microphone,
     /// Decoding, mixing and playback.
     Speaker,
+    /// Screen capture and encoding.
+    Screen,
     /// The signaling shell.
     Signaling,
     /// The control socket.
@@ -132,6 +139,7 @@ impl Stage {
             Self::Video => "video",
             Self::Microphone => "microphone",
             Self::Speaker => "speaker",
+            Self::Screen => "screen",
             Self::Signaling => "signaling",
             Self::Control => "control",
         }
@@ -191,8 +199,15 @@ pub enum PeerEvent {
         /// The peer's camera.
         video: Option<Timestamp>,
     },
+    /// When the newest packet of the peer's second stream of pictures arrived; told as [`Self::PacketsArrived`] is.
+    ScreenArrived {
+        /// The packet's arrival.
+        at: Timestamp,
+    },
     /// The peer asked for a keyframe (PLI or FIR), its slot overflowed, or it just connected.
     KeyframeRequested,
+    /// The same of our screen.
+    ScreenKeyframeRequested,
     /// The connection ended while nobody was closing it.
     SessionDied {
         /// What was seen.
@@ -270,6 +285,13 @@ pub enum Event {
     },
     /// The camera is gone (`true`) or back (`false`).
     CameraLost(bool),
+    /// The screen pipeline applied an order.
+    ScreenConfirmed {
+        /// Pictures leave.
+        on: bool,
+    },
+    /// The screen's source was found (`true`) or is gone (`false`).
+    ScreenSource(bool),
     /// The state file was renamed into place and, if ordered, synced; or that failed.
     StatePersisted {
         /// What was written.

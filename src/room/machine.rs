@@ -99,6 +99,7 @@ impl Room {
             camera_lost: false,
             sharing: false,
             screen_forced: false,
+            screen_refused: None,
             led_mic: lights.mic,
             led_camera: lights.camera,
             led_status: lights.status,
@@ -267,6 +268,13 @@ impl Room {
                     },
                 );
             }
+            Event::ScreenConfirmed { on } => self.media.share.on_confirmed(on, now),
+            Event::ScreenSource(present) => {
+                let in_meeting = !self.signaling.is_idle();
+                self.media
+                    .share
+                    .on_source(present, &self.settings, in_meeting, &mut self.out, now);
+            }
             Event::StatePersisted { state, error } => {
                 self.media
                     .on_persisted(&state, error.as_ref(), &mut self.out, now);
@@ -365,22 +373,20 @@ impl Room {
                     .on_press(Kind::Camera, &self.settings, &mut self.out, now);
             }
             Button::Share => {
-                let reason = self.share_denial();
-                self.out.notify(
-                    Level::Info,
-                    format!("the share button was pressed, but {}", reason.as_str()),
-                );
+                if let Err(reason) = self.press_share(now) {
+                    self.out.notify(
+                        Level::Info,
+                        format!("the share button was pressed, but {}", reason.as_str()),
+                    );
+                }
             }
         }
     }
 
-    /// Nothing is pretended: until screen sharing exists, every wish for it is denied.
-    fn share_denial(&self) -> DeniedReason {
-        if self.settings.has_screen {
-            DeniedReason::ScreenShareUnsupported
-        } else {
-            DeniedReason::NoScreenSource
-        }
+    fn press_share(&mut self, now: Timestamp) -> Result<(), DeniedReason> {
+        let in_meeting = !self.signaling.is_idle();
+        let share = &mut self.media.share;
+        share.on_press(&self.settings, in_meeting, &mut self.out, now)
     }
 
     fn on_command(
@@ -398,15 +404,18 @@ impl Room {
                 self.media
                     .close(Kind::Camera, source, &self.settings, &mut self.out, now);
             }
-            Command::ShareOn => return Err(self.share_denial()),
-            // Nothing is shared, so that is done.
-            Command::ShareOff => {}
+            Command::ShareOn => {
+                let in_meeting = !self.signaling.is_idle();
+                let share = &mut self.media.share;
+                return share.begin(source, &self.settings, in_meeting, &mut self.out);
+            }
+            Command::ShareOff => self.media.share.end(source, &mut self.out, now),
             Command::Press(button) => {
                 if !self.settings.panel_simulated {
                     return Err(DeniedReason::PanelNotSimulated);
                 }
                 if button == Button::Share {
-                    return Err(self.share_denial());
+                    return self.press_share(now);
                 }
                 self.on_press(button, now);
             }
@@ -470,6 +479,9 @@ impl Room {
         if event == PeerEvent::KeyframeRequested && self.roster.is_live(id, generation) {
             self.media.on_keyframe_requested(&mut self.out, now);
         }
+        if event == PeerEvent::ScreenKeyframeRequested && self.roster.is_live(id, generation) {
+            self.media.share.on_keyframe_requested(&mut self.out, now);
+        }
         self.with_peers(|roster, cx| {
             roster.on_report(id, generation, event, cx, now);
         });
@@ -489,6 +501,7 @@ impl Room {
                 own: &identity.user,
                 recovery: &settings.recovery,
                 link_up: self.link_up,
+                sharing: self.media.share.live,
                 heard_at: self.signaling.heard_at,
                 rng: &mut self.rng,
                 out: &mut self.out,
@@ -496,6 +509,7 @@ impl Room {
             self.roster.remove_all(&mut cx, now);
         }
         self.signaling.leave(reason, &mut self.out, now);
+        self.media.share.on_meeting_left(&mut self.out, now);
         self.media.on_left();
         self.held.clear();
     }
@@ -533,6 +547,7 @@ impl Room {
                 own: &identity.user,
                 recovery: &self.settings.recovery,
                 link_up: self.link_up,
+                sharing: self.media.share.live,
                 heard_at: self.signaling.heard_at,
                 rng: &mut self.rng,
                 out: &mut self.out,
@@ -559,6 +574,8 @@ impl Room {
         }
         if self.life == Life::Running {
             self.with_peers(|roster, cx| roster.handle_timeout(cx, now));
+            let carried = self.roster.carries(self.media.share.live);
+            self.media.share.report(carried, &mut self.out, now);
             self.signaling.set_has_members(!self.roster.is_empty());
             if self.out.take_keyframe() {
                 self.media.on_keyframe_requested(&mut self.out, now);

@@ -22,6 +22,7 @@ use super::message::ClientMessage;
 use super::notice::Level;
 use super::outbox::Outbox;
 use super::settings::{FirstStart, RoomSettings};
+use super::share::Share;
 use super::types::{Dialect, Timestamp};
 
 /// How long the announcement after a join waits for the pipelines to confirm.
@@ -46,6 +47,7 @@ pub(super) struct Media {
     pub(super) microphone: Gate,
     pub(super) camera: Gate,
     pub(super) camera_lost: bool,
+    pub(super) share: Share,
     file: StateFile,
     /// The very first start opens, and that is not on the disk yet. If it cannot be written, every start would open.
     first_opening: bool,
@@ -60,6 +62,7 @@ impl Media {
             microphone: Gate::new(Kind::Microphone),
             camera: Gate::new(Kind::Camera),
             camera_lost: false,
+            share: Share::default(),
             file: StateFile::default(),
             first_opening: false,
             announcement: Announcement::Away,
@@ -346,6 +349,7 @@ impl Media {
             gate.announced = None;
             gate.unechoed.clear();
         }
+        self.share.on_left();
     }
 
     /// Somebody needs a keyframe: the first order at once, later ones merged at the end of the interval.
@@ -385,6 +389,7 @@ impl Media {
         .into_iter()
         .flatten()
         .chain(self.file.deadlines())
+        .chain(self.share.deadlines())
     }
 
     pub(super) fn handle_timeout(
@@ -400,6 +405,7 @@ impl Media {
             self.file.delay_rewrite(now);
             self.persist(true, settings, out, now);
         }
+        self.share.handle_timeout(out, now);
         if self.keyframe_due.is_some_and(|at| at <= now) {
             self.keyframe_due = None;
             self.keyframe_ordered = Some(now);
@@ -447,7 +453,7 @@ impl Media {
                         let open = !gate.closed && gate.confirmed == Some(false);
                         gate.say(!open, out, now);
                     }
-                    out.send(ClientMessage::ScreenShare { sharing: false });
+                    self.share.announce(out, now);
                     out.send(ClientMessage::Ready {
                         dialect: Dialect::Media,
                     });

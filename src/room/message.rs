@@ -38,6 +38,11 @@ pub enum ServerMessage {
         /// The server's words.
         message: String,
     },
+    /// `media:error`: a report about media was refused.
+    MediaError {
+        /// The server's words.
+        message: String,
+    },
     /// `exception`: a handler of the server threw.
     Exception {
         /// The server's words, without the echoed payload.

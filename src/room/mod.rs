@@ -34,6 +34,7 @@ mod peer;
 mod roster;
 mod sdp;
 mod settings;
+mod share;
 mod signaling;
 mod snapshot;
 mod types;

@@ -274,22 +274,22 @@ impl Negotiation {
         }
     }
 
-    /// The answer is applied. `true`: it was the one under way.
-    pub(super) fn on_answer_applied(&mut self, negotiation: NegotiationId) -> bool {
+    /// The answer is applied; it, if it was the one under way.
+    pub(super) fn on_answer_applied(&mut self, negotiation: NegotiationId) -> Option<Sdp> {
         let State::ApplyingAnswer {
             negotiation: applying,
             answer,
         } = &self.state
         else {
-            return false;
+            return None;
         };
         if *applying != negotiation {
-            return false;
+            return None;
         }
-        let ufrag = answer.ice_ufrag().map(str::to_owned);
-        self.set_remote(ufrag);
+        let answer = answer.clone();
+        self.set_remote(answer.ice_ufrag().map(str::to_owned));
         self.state = State::Stable;
-        true
+        Some(answer)
     }
 
     /// A remote description is applied. With other ICE credentials its candidates are others, even if they look the same.
@@ -527,7 +527,7 @@ mod tests {
                 .is_none()
         );
         assert!(negotiation.on_answer_created(NegotiationId(1)).is_none());
-        assert!(!negotiation.on_answer_applied(NegotiationId(1)));
+        assert!(negotiation.on_answer_applied(NegotiationId(1)).is_none());
         assert_eq!(negotiation.state, before);
     }
 
@@ -555,7 +555,7 @@ mod tests {
         assert!(!negotiation.fits(&named), "nothing applied yet");
         negotiation.on_answer(&description("peer", 1));
         assert!(!negotiation.fits(&named), "still being applied");
-        assert!(negotiation.on_answer_applied(NegotiationId(1)));
+        assert!(negotiation.on_answer_applied(NegotiationId(1)).is_some());
         assert!(negotiation.fits(&named) && negotiation.fits(&candidate(2)));
         named.username_fragment = Some("another".into());
         assert!(!negotiation.fits(&named));

@@ -1,16 +1,20 @@
 //! One remote member: W3C states observed, our phase decided; first contact, grace, recreation.
 
+mod candidates;
 mod connection;
 mod flow;
 mod ladder;
 mod recovery;
 mod reports;
+mod share;
 mod shown;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use candidates::RemoteCandidates;
 use flow::Flow;
+use share::{Carrying, RemoteScreen};
 
 use super::backoff::Rng;
 use super::effect::PeerOrder;
@@ -64,6 +68,8 @@ pub(super) struct Context<'a> {
     pub(super) recovery: &'a RecoverySettings,
     /// The machine's link to the network.
     pub(super) link_up: bool,
+    /// Connections are to carry our screen.
+    pub(super) sharing: bool,
     /// When the server said something last.
     pub(super) heard_at: Timestamp,
     pub(super) rng: &'a mut Rng,
@@ -96,6 +102,9 @@ pub(super) struct Connection {
     order_until: Timestamp,
     /// An own offer was made because the peer's had no room for our camera.
     offered_video: bool,
+    /// Our screen.
+    carrying: Carrying,
+    remote_candidates: RemoteCandidates,
 }
 
 /// ```text
@@ -120,7 +129,11 @@ pub(super) struct Peer {
     name: Option<String>,
     muted: bool,
     video_off: bool,
+    /// It shares a screen, as far as is known.
     pub(super) sharing: bool,
+    screen: RemoteScreen,
+    /// The most m-lines of the descriptions exchanged with the connection it has.
+    sections: usize,
 
     pub(super) connection: Option<Connection>,
     dialect: Option<Dialect>,
@@ -183,6 +196,8 @@ impl Peer {
             muted: false,
             video_off: false,
             sharing: false,
+            screen: RemoteScreen::default(),
+            sections: 0,
             connection: None,
             dialect: None,
             is_box: false,
@@ -250,10 +265,13 @@ impl Peer {
         muted: Option<bool>,
         video_off: Option<bool>,
         sharing: Option<bool>,
+        now: Timestamp,
     ) {
         self.muted = muted.unwrap_or(self.muted);
         self.set_video_off(video_off);
-        self.sharing = sharing.unwrap_or(self.sharing);
+        if let Some(sharing) = sharing {
+            self.on_share_announced(sharing, now);
+        }
     }
 
     fn set_video_off(&mut self, video_off: Option<bool>) {
@@ -298,6 +316,7 @@ impl Peer {
         self.heard = false;
         self.ready_at = None;
         self.first_offer_at = None;
+        self.forget_announced_share();
         // What is repeated from now on was not heard, and is no copy.
         self.offers.clear();
         if !self.confirmed {
@@ -509,6 +528,7 @@ impl Peer {
             if connection.negotiation.is_new_candidate(&candidate) {
                 let order = PeerOrder::AddCandidate(candidate);
                 cx.out.order(&self.id, connection.generation, order);
+                self.on_candidate_named();
             }
             return;
         }
@@ -526,13 +546,18 @@ impl Peer {
         let Some(connection) = &mut self.connection else {
             return;
         };
+        let mut named = false;
         for candidate in std::mem::take(&mut self.early) {
             if !connection.negotiation.fits(&candidate) {
                 self.early.push_back(candidate);
             } else if connection.negotiation.is_new_candidate(&candidate) {
                 let order = PeerOrder::AddCandidate(candidate);
                 cx.out.order(&self.id, connection.generation, order);
+                named = true;
             }
+        }
+        if named {
+            self.on_candidate_named();
         }
     }
 }

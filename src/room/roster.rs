@@ -279,11 +279,18 @@ impl Roster {
         for (id, peer) in &mut self.peers {
             if peer.handle_timeout(&mut self.slots, cx, now) == Fate::Gone {
                 gone.push(id.clone());
+            } else {
+                peer.settle_screens(cx, now);
             }
         }
         for id in gone {
             self.remove(&id, cx, now);
         }
+    }
+
+    /// Whether every connection that works was told to carry our screen, or no longer to.
+    pub(super) fn carries(&self, sharing: bool) -> bool {
+        self.peers.values().all(|peer| peer.carries(sharing))
     }
 }
 
@@ -314,6 +321,7 @@ mod tests {
             own: &own,
             recovery: &recovery,
             link_up: true,
+            sharing: false,
             heard_at: Timestamp::default(),
             rng: &mut rng,
             out: &mut out,

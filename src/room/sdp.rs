@@ -68,6 +68,32 @@ impl Sdp {
         self.lines().any(|line| line.starts_with("m=video"))
     }
 
+    /// Whether it names a candidate (RFC 8839 section 5.1).
+    pub(super) fn has_candidates(&self) -> bool {
+        self.lines().any(|line| line.starts_with("a=candidate:"))
+    }
+
+    /// How many m-lines it has.
+    pub(super) fn sections(&self) -> usize {
+        self.lines().filter(|line| line.starts_with("m=")).count()
+    }
+
+    /// How many streams of pictures its writer sends or wants to: video m-lines that are neither rejected (port 0) nor
+    /// `recvonly` or `inactive` (RFC 8866 section 6.7; without a word they are `sendrecv`).
+    pub(super) fn sent_pictures(&self) -> usize {
+        let (mut sent, mut open) = (0, false);
+        for line in self.lines() {
+            if line.starts_with("m=") {
+                sent += usize::from(std::mem::take(&mut open));
+                let mut words = line.split_ascii_whitespace();
+                open = words.next() == Some("m=video") && words.next() != Some("0");
+            } else if line == "a=recvonly" || line == "a=inactive" {
+                open = false;
+            }
+        }
+        sent + usize::from(open)
+    }
+
     fn lines(&self) -> impl Iterator<Item = &str> {
         self.as_str().split(['\r', '\n']).map(str::trim)
     }
@@ -162,6 +188,15 @@ mod tests {
     }
 
     #[test]
+    fn pictures_are_counted_that_are_sent() {
+        let sdp = Sdp::new(
+            "v=0\r\nm=audio 9 X 111\r\na=sendrecv\r\nm=video 9 X 102\r\na=sendrecv\r\nm=video 9 X 102\r\n\
+             a=recvonly\r\nm=video 0 X 102\r\nm=video 9 X 102\r\na=inactive\r\nm=video 9 X 102\r\na=sendonly\r\n",
+        );
+        assert_eq!((sdp.sections(), sdp.sent_pictures()), (6, 2));
+    }
+
+    #[test]
     fn the_connection_mark_is_the_fingerprint_in_any_case_and_else_the_session_id() {
         let upper = Sdp::new("o=- 7 2 IN IP4 0.0.0.0\r\na=fingerprint:sha-256 AA:BB\r\n");
         let lower = Sdp::new("o=- 8 3 IN IP4 0.0.0.0\na=fingerprint:SHA-256 aa:bb\n");
@@ -245,6 +280,8 @@ mod tests {
                 sdp.ice_ufrag(),
                 sdp.flaw(),
                 sdp.has_video(),
+                sdp.sections(),
+                sdp.sent_pictures(),
             );
             let candidate = IceCandidate {
                 candidate: text,

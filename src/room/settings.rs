@@ -63,6 +63,8 @@ pub struct RoomSettings {
     pub has_camera: bool,
     /// A screen source is configured.
     pub has_screen: bool,
+    /// A screen source that appears is shared, and no longer when it goes.
+    pub share_on_signal: bool,
     /// Delays and limits of recovery.
     pub recovery: RecoverySettings,
     /// What an operator must know of the configuration, in one sentence: a file of it was refused and these settings

@@ -116,7 +116,7 @@ pub struct PeerSnapshot {
     pub muted: bool,
     /// Announced camera state; a hint.
     pub video_off: bool,
-    /// Announced screen share; a hint.
+    /// Shares a screen, by what it announced and what arrives.
     pub sharing: bool,
 }
 
@@ -153,6 +153,8 @@ pub struct RoomSnapshot {
     pub sharing: bool,
     /// A host stopped it and nobody has pressed since.
     pub screen_forced: bool,
+    /// The server's no to the last attempt to share, in its words.
+    pub screen_refused: Option<String>,
     /// Mic light.
     pub led_mic: Pattern,
     /// Camera light.

@@ -34,6 +34,7 @@ impl Newest {
 pub(super) struct Arrivals {
     audio: Newest,
     video: Newest,
+    screen: Newest,
     resumed: Notify,
 }
 
@@ -48,6 +49,18 @@ impl Arrivals {
         if self.video.set(now) {
             self.resumed.notify_one();
         }
+    }
+
+    pub(super) fn on_screen(&self, now: Timestamp) {
+        if self.screen.set(now) {
+            self.resumed.notify_one();
+        }
+    }
+
+    /// The report for the room on the peer's screen.
+    pub(super) fn screen_report(&self) -> Option<PeerEvent> {
+        let at = self.screen.read()?;
+        Some(PeerEvent::ScreenArrived { at })
     }
 
     /// A stream flows again, or for the first time.

@@ -1,6 +1,7 @@
 //! Builds one peer connection, with the settings found necessary where the defaults of the crate break calls.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rtc::ice::mdns::MulticastDnsMode;
@@ -17,18 +18,18 @@ use rtc::rtp_transceiver::rtp_sender::{
 use rtc::rtp_transceiver::{
     RTCRtpTransceiverDirection, RTCRtpTransceiverId, RTCRtpTransceiverInit,
 };
-use tokio::sync::Notify;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, RTCConfiguration, RTCConfigurationBuilder,
     RTCIceTransportPolicy, Registry, SettingEngineBuilder, register_default_interceptors,
 };
-use webrtc::rtp_transceiver::RtpSender;
+use webrtc::rtp_transceiver::{RtpSender, RtpTransceiver};
 
 use super::addresses::BindAddresses;
 use super::error::Error;
 use super::handler::{Handler, KeyframeWatch, Observations};
+use super::marking::{MarkingRuntime, Streams};
 use super::servers::Servers;
 
 /// No packet for so long: `disconnected`.
@@ -62,6 +63,7 @@ pub(super) struct SendingTrack {
     pub(super) ssrc: u32,
     /// Its transceiver: the same one receives the peer's track of this kind.
     pub(super) transceiver: RTCRtpTransceiverId,
+    handle: Arc<dyn RtpTransceiver>,
     sender: Arc<dyn RtpSender>,
     mime_type: &'static str,
 }
@@ -85,7 +87,19 @@ impl SendingTrack {
     }
 }
 
-/// A peer connection with its two sending tracks.
+impl SendingTrack {
+    /// As [`Self::payload_type`], of a track that may not be part of the description yet.
+    pub(super) async fn payload_type_if_negotiated(&self) -> Option<u8> {
+        let is_there = self.handle.mid().await.ok()?.is_some();
+        if is_there {
+            self.payload_type().await
+        } else {
+            None
+        }
+    }
+}
+
+/// A peer connection with its sending tracks.
 pub(super) struct Connection {
     /// The connection. Every way out awaits its `close()`: dropping it leaves its task and socket behind.
     pub(super) inner: Arc<dyn PeerConnection>,
@@ -93,18 +107,25 @@ pub(super) struct Connection {
     pub(super) audio: SendingTrack,
     /// The second m-line.
     pub(super) video: SendingTrack,
+    /// Our screen, once it was shared or a place for the peer's was needed. Its transceiver stays for good.
+    pub(super) screen: Option<SendingTrack>,
+    /// The screen is to be sent.
+    pub(super) screen_on: bool,
+    streams: Arc<Streams>,
+    /// Further places for what the peer may send.
+    spares: Vec<Arc<dyn RtpTransceiver>>,
 }
 
 impl Connection {
     /// Builds the connection: sockets are bound, nothing is gathered or sent yet.
     pub(super) async fn open(
         servers: &Arc<Servers>,
-        keyframe_wanted: Arc<Notify>,
+        keyframes: KeyframeWatch,
     ) -> Result<(Self, Observations), Error> {
         let mut media = MediaEngine::default();
         register_codecs(&mut media)?;
         let registry = register_default_interceptors(Registry::new(), &mut media)?
-            .with(ChainSlot::from(12_500), KeyframeWatch::new(keyframe_wanted));
+            .with(ChainSlot::from(12_500), keyframes);
 
         let engine = SettingEngineBuilder::new()
             .with_ice_timeouts(
@@ -122,6 +143,7 @@ impl Connection {
             .with_turn_allocation_refresh_interval_cap(ALLOCATION_REFRESH)
             .build();
 
+        let streams = Arc::new(Streams::default());
         let (handler, observations) = Handler::new();
         let inner: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
@@ -129,6 +151,7 @@ impl Connection {
                 .with_media_engine(media)
                 .with_setting_engine(engine)
                 .with_interceptor_registry(registry)
+                .with_runtime(Arc::new(MarkingRuntime(Arc::clone(&streams))))
                 .with_handler(Arc::new(handler))
                 .with_udp_addrs(vec![BindAddresses])
                 .build()
@@ -136,14 +159,21 @@ impl Connection {
         );
 
         match add_tracks(inner.as_ref()).await {
-            Ok((audio, video)) => Ok((
-                Self {
-                    inner,
-                    audio,
-                    video,
-                },
-                observations,
-            )),
+            Ok((audio, video)) => {
+                streams.audio.store(audio.ssrc, Ordering::Relaxed);
+                Ok((
+                    Self {
+                        inner,
+                        streams,
+                        audio,
+                        video,
+                        screen: None,
+                        screen_on: false,
+                        spares: Vec::new(),
+                    },
+                    observations,
+                ))
+            }
             Err(error) => {
                 let _ = inner.close().await;
                 Err(error)
@@ -159,6 +189,89 @@ impl Connection {
     pub(super) async fn renew_servers(&self, servers: &Arc<Servers>) -> Result<(), Error> {
         let configuration = configuration(servers).await;
         Ok(self.inner.set_configuration(configuration).await?)
+    }
+}
+
+impl Connection {
+    /// From the next description on the screen is sent, as a stream of its own, or no longer.
+    ///
+    /// The track is made once and stays: only its direction changes, because the crate's `replace_track` is no way to
+    /// give a sender another one.
+    pub(super) async fn set_screen(&mut self, on: bool) -> Result<(), Error> {
+        self.screen_on = on;
+        if self.screen.is_none() && on {
+            self.add_screen().await?;
+        }
+        self.direct_screen().await
+    }
+
+    async fn add_screen(&mut self) -> Result<(), Error> {
+        let screen = add_screen(self.inner.as_ref()).await?;
+        self.streams.screen.store(screen.ssrc, Ordering::Relaxed);
+        self.screen = Some(screen);
+        Ok(())
+    }
+
+    async fn direct_screen(&self) -> Result<(), Error> {
+        if let Some(screen) = &self.screen {
+            let direction = match self.screen_on {
+                true => RTCRtpTransceiverDirection::Sendrecv,
+                false => RTCRtpTransceiverDirection::Recvonly,
+            };
+            screen.handle.set_direction(direction).await?;
+        }
+        Ok(())
+    }
+
+    /// The next offer has at least so many m-lines, of which `present` are there.
+    pub(super) async fn reserve(&mut self, sections: usize, present: usize) -> Result<(), Error> {
+        let own = 2 + usize::from(self.screen.is_some()) + self.spares.len();
+        let mut missing = sections.saturating_sub(present.max(own));
+        if missing > 0 && self.screen.is_none() {
+            self.add_screen().await?;
+            self.direct_screen().await?;
+            missing -= 1;
+        }
+        for _ in 0..missing {
+            let init = RTCRtpTransceiverInit {
+                direction: RTCRtpTransceiverDirection::Recvonly,
+                streams: vec![],
+                send_encodings: vec![],
+            };
+            let spare = self
+                .inner
+                .add_transceiver_from_kind(RtpCodecKind::Video, Some(init))
+                .await?;
+            self.spares.push(spare);
+        }
+        Ok(())
+    }
+
+    /// Before the peer's offer is applied: a place that was never negotiated must not be taken for its camera's. The crate
+    /// prefers such a one to ours for the camera, whatever their order.
+    pub(super) async fn shelve_places(&self) -> Result<(), Error> {
+        let screen = self.screen.as_ref().filter(|_| !self.screen_on);
+        let screen = screen.map(|screen| &screen.handle);
+        for place in self.spares.iter().chain(screen) {
+            if place.mid().await?.is_none() {
+                place
+                    .set_direction(RTCRtpTransceiverDirection::Inactive)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Before an offer of ours: whatever the peer's descriptions made of the places, they take what it sends. (The crate
+    /// notes a direction that the peer does not use in the wish of its own side.)
+    pub(super) async fn open_places(&self) -> Result<(), Error> {
+        self.direct_screen().await?;
+        for place in &self.spares {
+            place
+                .set_direction(RTCRtpTransceiverDirection::Recvonly)
+                .await?;
+        }
+        Ok(())
     }
 }
 
@@ -180,6 +293,12 @@ async fn add_tracks(inner: &dyn PeerConnection) -> Result<(SendingTrack, Sending
     let audio = add_track(inner, &stream, RtpCodecKind::Audio, MIME_TYPE_OPUS, opus()).await?;
     let video = add_track(inner, &stream, RtpCodecKind::Video, MIME_TYPE_H264, h264()).await?;
     Ok((audio, video))
+}
+
+/// A stream of its own and without sound, which is what browsers take for a screen.
+async fn add_screen(inner: &dyn PeerConnection) -> Result<SendingTrack, Error> {
+    let stream = random_name()?;
+    add_track(inner, &stream, RtpCodecKind::Video, MIME_TYPE_H264, h264()).await
 }
 
 async fn add_track(
@@ -222,6 +341,7 @@ async fn add_track(
         track,
         ssrc,
         transceiver: transceiver.id(),
+        handle: transceiver,
         sender,
         mime_type,
     })

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
@@ -153,17 +153,37 @@ fn ice_connection_state(state: RTCIceConnectionState) -> Option<IceConnectionSta
     })
 }
 
+/// Where requests for keyframes go; those that come before they are looked at are one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeyframesWanted {
+    pub(super) camera: Arc<Notify>,
+    pub(super) screen: Arc<Notify>,
+    /// Of our screen; 0 while there is none.
+    pub(super) screen_ssrc: Arc<AtomicU32>,
+}
+
+impl KeyframesWanted {
+    /// Whatever does not name our screen means the camera.
+    fn on_request(&self, ssrc: u32) {
+        let screen = self.screen_ssrc.load(Ordering::Relaxed);
+        if screen != 0 && ssrc == screen {
+            self.screen.notify_one();
+        } else {
+            self.camera.notify_one();
+        }
+    }
+}
+
 /// Sees the peer's requests for a keyframe (PLI, RFC 4585 section 6.3.1; FIR, RFC 5104 section 4.3.1),
 /// which the crate keeps from the application, and lets everything pass.
 pub(super) struct KeyframeWatch {
-    wanted: Arc<Notify>,
+    wanted: KeyframesWanted,
     inward: VecDeque<TaggedPacket>,
     outward: VecDeque<TaggedPacket>,
 }
 
 impl KeyframeWatch {
-    /// `wanted` is notified at each request; requests that come before it is looked at are one.
-    pub(super) fn new(wanted: Arc<Notify>) -> Self {
+    pub(super) fn new(wanted: KeyframesWanted) -> Self {
         Self {
             wanted,
             inward: VecDeque::new(),
@@ -181,12 +201,16 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyframeWatch {
 
     fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
         if let Packet::Rtcp(packets) = &message.message.packet {
-            let asks = packets.iter().any(|packet| {
-                packet.as_any().is::<PictureLossIndication>()
-                    || packet.as_any().is::<FullIntraRequest>()
-            });
-            if asks {
-                self.wanted.notify_one();
+            for packet in packets {
+                let packet = packet.as_any();
+                if let Some(indication) = packet.downcast_ref::<PictureLossIndication>() {
+                    self.wanted.on_request(indication.media_ssrc);
+                } else if let Some(request) = packet.downcast_ref::<FullIntraRequest>() {
+                    // Its own field for the source is unused (RFC 5104 section 4.3.1.2).
+                    for entry in &request.fir {
+                        self.wanted.on_request(entry.ssrc);
+                    }
+                }
             }
         }
         self.inward.push_back(message);

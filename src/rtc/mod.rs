@@ -18,6 +18,7 @@ mod error;
 mod forwarder;
 mod handler;
 mod health;
+mod marking;
 mod negotiation;
 mod probe;
 mod receiving;

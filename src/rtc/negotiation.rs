@@ -57,6 +57,7 @@ impl Session {
         &self,
         ice_restart: bool,
     ) -> Result<(String, Outline, Option<RTCSessionDescription>), Error> {
+        self.connection.open_places().await?;
         let connection = &self.connection.inner;
         let offer = connection
             .create_offer(Some(RTCOfferOptions { ice_restart }))
@@ -119,6 +120,7 @@ impl Session {
         offer: RTCSessionDescription,
         remote: &Outline,
     ) -> Result<(String, Outline), Error> {
+        self.connection.shelve_places().await?;
         let connection = &self.connection.inner;
         connection.set_remote_description(offer).await?;
         // From here on a candidate belongs to this negotiation: it is in the answer or follows it.
@@ -212,6 +214,18 @@ impl Session {
                 log::warn!(peer = self.reporter.peer.as_str(); "the peer takes no {kind} of ours");
             }
             payload_type.set(negotiated);
+        }
+        let line = &self.screen.payload_type;
+        let before = line.current();
+        let screen = self.connection.screen.as_ref();
+        let negotiated = match screen.filter(|_| self.connection.screen_on) {
+            Some(screen) => screen.payload_type_if_negotiated().await,
+            None => None,
+        };
+        line.set(negotiated);
+        if before.is_none() && negotiated.is_some() {
+            // It begins with a keyframe.
+            self.keyframes.screen.notify_one();
         }
     }
 }

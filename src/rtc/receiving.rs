@@ -1,10 +1,11 @@
 //! From a remote track's packets to the peer's inbound media.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::rtp_transceiver::{RTCRtpReceiverId, RTCRtpTransceiverId};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,7 +15,7 @@ use super::arrivals::Arrivals;
 use super::health::Counters;
 use crate::clock::monotonic;
 use crate::media::AudioPacket;
-use crate::media::inbound::PeerInbound;
+use crate::media::inbound::{PeerInbound, View};
 use crate::room::Timestamp;
 
 /// How often it is looked whether the decoder wants a keyframe while no packets come.
@@ -35,6 +36,8 @@ pub(super) struct Receiving {
     /// The SSRC that brought the newest camera packet: a peer that changes its camera track leaves the old
     /// one behind in silence, and a request must not go there.
     pub(super) camera_ssrc: AtomicU32,
+    /// Which stream is the screen.
+    pub(super) screen: ScreenChoice,
     /// Told once when the connection's task is gone.
     pub(super) ended: mpsc::Sender<()>,
     pub(super) counters: Arc<Counters>,
@@ -46,17 +49,45 @@ pub(super) struct Receiving {
 enum Role {
     Voice,
     Camera,
-    /// A screen, or a second stream: read and dropped, its m-line is kept.
+    /// Pictures of any other m-line.
+    Screen,
+    /// Sound of another m-line: read and dropped.
     Other,
 }
 
+/// Which of the streams beside the camera is shown: a peer may leave one behind in silence, as V1 does at the end of each share.
+#[derive(Debug, Default)]
+pub(super) struct ScreenChoice(Mutex<(u32, Timestamp)>);
+
+/// A stream that is silent for so long gives way to another that flows.
+const SCREEN_PAUSE: Duration = Duration::from_secs(1);
+
+impl ScreenChoice {
+    /// Whether a packet of this stream is to be shown.
+    fn takes(&self, ssrc: u32, now: Timestamp) -> bool {
+        let mut choice = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (chosen, at) = *choice;
+        if chosen != ssrc && now.since(at) < SCREEN_PAUSE {
+            return false;
+        }
+        *choice = (ssrc, now);
+        true
+    }
+
+    fn is(&self, ssrc: u32) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 == ssrc
+    }
+}
+
 impl Receiving {
-    fn role(&self, receiver: RTCRtpReceiverId) -> Role {
+    fn role(&self, receiver: RTCRtpReceiverId, kind: RtpCodecKind) -> Role {
         let transceiver = RTCRtpTransceiverId::from(receiver);
         if transceiver == self.audio {
             Role::Voice
         } else if transceiver == self.video {
             Role::Camera
+        } else if kind == RtpCodecKind::Video {
+            Role::Screen
         } else {
             Role::Other
         }
@@ -73,7 +104,7 @@ impl Receiving {
                 event = track.poll() => match event {
                     None | Some(TrackRemoteEvent::OnEnded) => break,
                     Some(TrackRemoteEvent::OnOpen(init)) => {
-                        role = self.role(init.receiver_id);
+                        role = self.role(init.receiver_id, track.kind().await);
                         false
                     }
                     Some(TrackRemoteEvent::OnRtpPacket(packet)) => {
@@ -82,9 +113,8 @@ impl Receiving {
                     }
                     Some(_) => false,
                 },
-                _ = check.tick(), if role == Role::Camera => {
-                    self.camera_ssrc.load(Ordering::Relaxed) == ssrc
-                        && self.is_keyframe_wanted(monotonic())
+                _ = check.tick(), if role == Role::Camera || role == Role::Screen => {
+                    self.is_keyframe_due(role, ssrc)
                 }
             };
             if wanted {
@@ -102,10 +132,24 @@ impl Receiving {
         let _ = self.ended.try_send(());
     }
 
+    /// Whether a keyframe is to be asked for while no packets come.
+    fn is_keyframe_due(&self, role: Role, ssrc: u32) -> bool {
+        let now = monotonic();
+        match role {
+            Role::Camera => {
+                self.camera_ssrc.load(Ordering::Relaxed) == ssrc && self.is_keyframe_wanted(now)
+            }
+            Role::Screen => {
+                self.screen.is(ssrc) && self.inbound.poll_keyframe_wanted(View::Screen, now)
+            }
+            Role::Voice | Role::Other => false,
+        }
+    }
+
     /// The room or the decoder wants a keyframe now.
     fn is_keyframe_wanted(&self, now: Timestamp) -> bool {
         let ordered = self.keyframe_ordered.swap(false, Ordering::Relaxed);
-        self.inbound.poll_keyframe_wanted(now) || ordered
+        self.inbound.poll_keyframe_wanted(View::Camera, now) || ordered
     }
 
     /// Hands a packet on; says whether a keyframe is to be asked for.
@@ -129,6 +173,7 @@ impl Receiving {
                 self.arrivals.on_video(now);
                 self.camera_ssrc.store(header.ssrc, Ordering::Relaxed);
                 self.inbound.push_video(
+                    View::Camera,
                     header.sequence_number,
                     header.timestamp,
                     header.marker,
@@ -136,6 +181,21 @@ impl Receiving {
                     now,
                 );
                 self.is_keyframe_wanted(now)
+            }
+            Role::Screen => {
+                if !self.screen.takes(header.ssrc, now) {
+                    return false;
+                }
+                self.arrivals.on_screen(now);
+                self.inbound.push_video(
+                    View::Screen,
+                    header.sequence_number,
+                    header.timestamp,
+                    header.marker,
+                    &packet.payload,
+                    now,
+                );
+                self.inbound.poll_keyframe_wanted(View::Screen, now)
             }
             Role::Other => false,
         }

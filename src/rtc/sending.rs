@@ -1,18 +1,20 @@
 //! From the peer's slot of the fanout to RTP packets, while the connection is connected and no longer.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rtc::rtp;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 
 use super::connection::{SendingTrack, random_u32};
 use super::error::Error;
+use super::handler::KeyframesWanted;
 use super::health::Counters;
+use crate::media::EncodedVideo;
 use crate::media::fanout::{Outgoing, Slot};
 use crate::room::ConnectionState;
 
@@ -28,7 +30,7 @@ impl PayloadType {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    fn current(&self) -> Option<u8> {
+    pub(super) fn current(&self) -> Option<u8> {
         u8::try_from(self.0.load(Ordering::Relaxed)).ok()
     }
 }
@@ -79,13 +81,50 @@ impl RtpStream {
     }
 }
 
+/// Our screen's stream, once the connection has one.
+#[derive(Default)]
+pub(super) struct ScreenLine {
+    stream: Mutex<Option<RtpStream>>,
+    /// What is negotiated for it, while it is to be sent.
+    pub(super) payload_type: Arc<PayloadType>,
+}
+
+impl ScreenLine {
+    pub(super) fn set(&self, sending: &SendingTrack) -> Result<(), Error> {
+        let stream = RtpStream::new(sending, Arc::clone(&self.payload_type))?;
+        *self.lock() = Some(stream);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<RtpStream>> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The packets of one picture; none while the screen is not negotiated.
+    fn packets(
+        &self,
+        picture: &EncodedVideo,
+    ) -> Option<(Arc<TrackLocalStaticRTP>, Vec<rtp::Packet>)> {
+        let mut stream = self.lock();
+        let stream = stream.as_mut()?;
+        let last = picture.payloads.len().saturating_sub(1);
+        let packets = picture.payloads.iter().enumerate();
+        let packets = packets.filter_map(|(index, payload)| {
+            stream.packet(picture.media_time, index == last, payload.clone())
+        });
+        let packets: Vec<_> = packets.collect();
+        Some((Arc::clone(&stream.track), packets))
+    }
+}
+
 /// The outgoing half of a session.
 pub(super) struct Sender {
     audio: RtpStream,
     video: RtpStream,
+    screen: Arc<ScreenLine>,
     slot: Slot,
     state: watch::Receiver<ConnectionState>,
-    keyframe_wanted: Arc<Notify>,
+    keyframes: KeyframesWanted,
     ended: mpsc::Sender<()>,
     counters: Arc<Counters>,
 }
@@ -94,18 +133,20 @@ impl Sender {
     pub(super) fn new(
         tracks: (&SendingTrack, &SendingTrack),
         payload_types: (Arc<PayloadType>, Arc<PayloadType>),
+        screen: Arc<ScreenLine>,
         slot: Slot,
         state: watch::Receiver<ConnectionState>,
-        keyframe_wanted: Arc<Notify>,
+        keyframes: KeyframesWanted,
         ended: mpsc::Sender<()>,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         Ok(Self {
             audio: RtpStream::new(tracks.0, payload_types.0)?,
             video: RtpStream::new(tracks.1, payload_types.1)?,
+            screen,
             slot,
             state,
-            keyframe_wanted,
+            keyframes,
             ended,
             counters,
         })
@@ -138,7 +179,19 @@ impl Sender {
 
     async fn send(&mut self, outgoing: Outgoing) -> Result<(), Gone> {
         match outgoing {
-            Outgoing::KeyframeNeeded => self.keyframe_wanted.notify_one(),
+            Outgoing::KeyframeNeeded => self.keyframes.camera.notify_one(),
+            Outgoing::ScreenKeyframeNeeded => self.keyframes.screen.notify_one(),
+            Outgoing::Screen(picture) => {
+                let Some((track, packets)) = self.screen.packets(&picture) else {
+                    return Ok(());
+                };
+                for packet in packets {
+                    if *self.state.borrow() != ConnectionState::Connected {
+                        return Ok(());
+                    }
+                    write(&track, Some(packet), &self.counters).await?;
+                }
+            }
             Outgoing::Audio(audio) => {
                 let packet = self.audio.packet(audio.media_time, false, audio.payload);
                 write(&self.audio.track, packet, &self.counters).await?;

@@ -13,12 +13,12 @@ use webrtc::peer_connection::{RTCIceCandidateInit, StatsSelector};
 use super::arrivals::Arrivals;
 use super::connection::{Connection, OPERATION_LIMIT};
 use super::error::Error;
-use super::handler::{Finding, Observations};
+use super::handler::{Finding, KeyframeWatch, KeyframesWanted, Observations};
 use super::health::Counters;
 use super::negotiation::PendingOffer;
-use super::receiving::Receiving;
+use super::receiving::{Receiving, ScreenChoice};
 use super::sdp::Outline;
-use super::sending::{PayloadType, Sender};
+use super::sending::{PayloadType, ScreenLine, Sender};
 use super::servers::Servers;
 use crate::events::EventSender;
 use crate::media::fanout::Slot;
@@ -77,6 +77,8 @@ impl Reporter {
                 });
             }
             PeerOrder::Open
+            | PeerOrder::SetScreen { .. }
+            | PeerOrder::ReserveSections(_)
             | PeerOrder::AddCandidate(_)
             | PeerOrder::RequestKeyframe
             | PeerOrder::Close => {}
@@ -104,8 +106,9 @@ pub(super) async fn run(parts: Parts) {
         reporter,
         counters,
     } = parts;
-    let keyframe_wanted = Arc::new(Notify::new());
-    let opened = limited(Connection::open(&servers, Arc::clone(&keyframe_wanted))).await;
+    let keyframes = KeyframesWanted::default();
+    let watch = KeyframeWatch::new(keyframes.clone());
+    let opened = limited(Connection::open(&servers, watch)).await;
     let (connection, observations) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -124,12 +127,14 @@ pub(super) async fn run(parts: Parts) {
     );
     let (ended_in, ended) = mpsc::channel(1);
     let mut tasks = JoinSet::new();
+    let screen = Arc::new(ScreenLine::default());
     let sender = Sender::new(
         (&connection.audio, &connection.video),
         payload_types.clone(),
+        Arc::clone(&screen),
         slot,
         observations.connection.clone(),
-        Arc::clone(&keyframe_wanted),
+        keyframes.clone(),
         ended_in.clone(),
         Arc::clone(&counters),
     );
@@ -140,6 +145,7 @@ pub(super) async fn run(parts: Parts) {
         own_ssrc: connection.video.ssrc,
         keyframe_ordered: AtomicBool::new(false),
         camera_ssrc: AtomicU32::new(0),
+        screen: ScreenChoice::default(),
         ended: ended_in,
         counters: Arc::clone(&counters),
         arrivals: Arrivals::default(),
@@ -149,6 +155,8 @@ pub(super) async fn run(parts: Parts) {
         servers,
         observations,
         payload_types,
+        screen,
+        keyframes,
         receiving,
         reporter,
         counters,
@@ -166,9 +174,7 @@ pub(super) async fn run(parts: Parts) {
         Err(error) => session.die(format!("sending could not be set up: {error}")),
     }
     session.watch_driver(&mut tasks);
-    session
-        .serve(orders, ended, &keyframe_wanted, &mut tasks)
-        .await;
+    session.serve(orders, ended, &mut tasks).await;
     session.close(tasks).await;
 }
 
@@ -192,6 +198,8 @@ pub(super) struct Session {
     pub(super) servers: Arc<Servers>,
     pub(super) observations: Observations,
     pub(super) payload_types: (Arc<PayloadType>, Arc<PayloadType>),
+    pub(super) screen: Arc<ScreenLine>,
+    pub(super) keyframes: KeyframesWanted,
     pub(super) receiving: Arc<Receiving>,
     pub(super) reporter: Reporter,
     pub(super) counters: Arc<Counters>,
@@ -215,17 +223,18 @@ impl Session {
         &mut self,
         mut orders: mpsc::Receiver<PeerOrder>,
         mut ended: mpsc::Receiver<()>,
-        keyframe_wanted: &Notify,
         tasks: &mut JoinSet<()>,
     ) {
         let mut health = interval(HEALTH_INTERVAL);
         health.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut quiet_until = tokio::time::Instant::now();
+        let mut screen_quiet_until = quiet_until;
+        let keyframes = self.keyframes.clone();
         let receiving = Arc::clone(&self.receiving);
         let arrivals = &receiving.arrivals;
         let mut look = interval(ARRIVALS_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told = arrivals.report();
+        let mut told = (arrivals.report(), None);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -250,7 +259,11 @@ impl Session {
                 }
                 () = arrivals.resumed() => self.tell_arrivals(&mut told),
                 _ = look.tick() => self.tell_arrivals(&mut told),
-                () = asked_after(quiet_until, keyframe_wanted) => {
+                () = asked_after(screen_quiet_until, &keyframes.screen) => {
+                    screen_quiet_until = tokio::time::Instant::now() + KEYFRAME_EVENT_INTERVAL;
+                    self.report(PeerEvent::ScreenKeyframeRequested);
+                }
+                () = asked_after(quiet_until, &keyframes.camera) => {
                     quiet_until = tokio::time::Instant::now() + KEYFRAME_EVENT_INTERVAL;
                     self.report(PeerEvent::KeyframeRequested);
                 }
@@ -267,11 +280,18 @@ impl Session {
     }
 
     /// Tells when packets arrived last, if any did since the last time.
-    fn tell_arrivals(&self, told: &mut PeerEvent) {
+    fn tell_arrivals(&self, told: &mut (PeerEvent, Option<PeerEvent>)) {
         let report = self.receiving.arrivals.report();
-        if report != *told {
-            *told = report.clone();
+        if report != told.0 {
+            told.0 = report.clone();
             self.report(report);
+        }
+        let screen = self.receiving.arrivals.screen_report();
+        if screen != told.1 {
+            told.1.clone_from(&screen);
+            if let Some(report) = screen {
+                self.report(report);
+            }
         }
     }
 
@@ -316,6 +336,19 @@ impl Session {
                 let result = limited(self.accept_offer(negotiation, &sdp)).await;
                 self.conclude(negotiation, "accepting an offer", result);
             }
+            PeerOrder::SetScreen { on } => {
+                if let Err(error) = limited(self.set_screen(on)).await {
+                    self.die(format!("the screen could not be added: {error}"));
+                }
+            }
+            PeerOrder::ReserveSections(sections) => {
+                let present = self.description.as_ref();
+                let present = present.map_or(0, |outline| outline.sections.len());
+                let result = limited(self.connection.reserve(sections, present)).await;
+                if let Err(error) = result.and_then(|()| self.know_screen()) {
+                    self.die(format!("m-lines could not be added: {error}"));
+                }
+            }
             PeerOrder::AcceptAnswer { negotiation, sdp } => {
                 let result = limited(self.accept_answer(negotiation, &sdp)).await;
                 self.conclude(negotiation, "accepting an answer", result);
@@ -337,6 +370,27 @@ impl Session {
             // Handled by the caller, or a second `Open`.
             PeerOrder::Open | PeerOrder::Close => {}
         }
+    }
+
+    async fn set_screen(&mut self, on: bool) -> Result<(), Error> {
+        if !on {
+            // What is sent from here on would belong to no description.
+            self.screen.payload_type.set(None);
+        }
+        self.connection.set_screen(on).await?;
+        self.know_screen()
+    }
+
+    /// The screen's track may have been made just now.
+    fn know_screen(&self) -> Result<(), Error> {
+        let known = &self.keyframes.screen_ssrc;
+        if let Some(screen) = &self.connection.screen
+            && known.load(Ordering::Relaxed) != screen.ssrc
+        {
+            self.screen.set(screen)?;
+            known.store(screen.ssrc, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn conclude(

@@ -61,6 +61,9 @@ fn message(event: &str, payload: &Value) -> Result<Option<ServerMessage>, String
         "error" | "meeting:join-error" => ServerMessage::ServerError {
             message: words(payload),
         },
+        "media:error" => ServerMessage::MediaError {
+            message: words(payload),
+        },
         "exception" => ServerMessage::Exception {
             message: words(payload),
         },

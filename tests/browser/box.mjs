@@ -210,10 +210,10 @@ ${extra}`;
     return this.ask('press', { button });
   }
 
-  /** The newest picture of a member as PNG bytes, or null while there is none. */
-  async pictureBytes(user) {
+  /** The newest picture of a member's camera (or screen) as PNG bytes, or null while there is none. */
+  async pictureBytes(user, { screen = false } = {}) {
     try {
-      const answer = await this.ask('picture', { user });
+      const answer = await this.ask('picture', screen ? { user, screen } : { user });
       const base64 = typeof answer === 'string' ? answer : (answer?.png ?? answer?.data);
       return base64 ? Buffer.from(base64, 'base64') : null;
     } catch (error) {
@@ -223,8 +223,8 @@ ${extra}`;
   }
 
   /** What the newest picture of a member shows, or null while there is none. */
-  async picture(user) {
-    const bytes = await this.pictureBytes(user);
+  async picture(user, which) {
+    const bytes = await this.pictureBytes(user, which);
     return bytes && readPicture(bytes);
   }
 

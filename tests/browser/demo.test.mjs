@@ -62,9 +62,12 @@ suite('the demo', (scenario) => {
     await hasPattern(page, 'camera', 'green steady');
     await guest.untilTestCard(BOX);
 
-    // A share without a source is refused in words.
+    // A share: a tile of its own beside the camera's, and the state on the box's page.
     await page.click('#press-share');
-    await waitFor('words', async () => /share|screen/i.test(await page.innerText('body')));
+    await waitFor('the screen’s tile', () => guest.page.evaluate((id) => document.querySelector(`.tile[data-share="${id}"] video`)?.videoWidth === 1280, BOX));
+    await waitFor('the page says so', async () => (await page.innerText('#screen')) === 'Sharing');
+    await page.click('#press-share');
+    await waitFor('the tile is gone', async () => (await guest.page.locator(`.tile[data-share="${BOX}"]`).count()) === 0);
 
     await waitFor('a picture of the person on the box’s page', () => page.evaluate(() => [...document.querySelectorAll('.peer img')].some((image) => image.complete && image.naturalWidth > 0)));
     await picture(page, 'box.png');

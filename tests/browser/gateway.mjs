@@ -52,6 +52,8 @@ const DEFAULTS = {
   requireUser: true,
   pingInterval: 25_000,
   pingTimeout: 60_000,
+  // Only one member of a meeting may share its screen.
+  oneShare: false,
   // Refuse every connection in the middleware with this message (CONNECT_ERROR).
   refuse: '',
   // Every token is wrong to the sockets, though REST takes it.
@@ -102,6 +104,7 @@ class Gateway {
         capacity: Infinity,
         rows: new Map(),
         blocked: new Set(),
+        sharers: new Set(),
       });
     }
     return this.meetings.get(id);
@@ -489,6 +492,13 @@ class Gateway {
     },
     'media:screen-share'(socket, { isSharing }) {
       const { meeting, user } = socket.data;
+      const { sharers } = this.meeting(meeting);
+      if (isSharing && this.options.oneShare && [...sharers].some((other) => other !== user)) {
+        socket.emit('media:error', { message: 'Another user is already sharing their screen' });
+        return;
+      }
+      if (isSharing) sharers.add(user);
+      else sharers.delete(user);
       this.io.to(meeting).emit('media:user-screen-share', { userId: user, isSharing, timestamp: nowIso() });
     },
     // Whoever joined by meeting:join has no entry in the state store: written, not broadcast.

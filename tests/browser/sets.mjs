@@ -3,7 +3,7 @@
 import { rm } from 'node:fs/promises';
 import { OUTPUT } from './harness.mjs';
 
-const FILES = ['instruments', 'pair', 'mute', 'camera', 'members', 'host', 'server', 'relay', 'page', 'hub', 'demo', 'figures'];
+const FILES = ['instruments', 'pair', 'mute', 'camera', 'members', 'host', 'share', 'server', 'relay', 'page', 'hub', 'demo', 'figures'];
 
 /** @param {'quick' | 'slow'} set */
 export async function runSet(set) {

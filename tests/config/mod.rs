@@ -58,6 +58,8 @@ ppm = -300
 
 [screen]
 device = "/dev/video2"
+bitrate = 900_000
+on_signal = true
 ppm = 1
 
 [microphone]
@@ -206,7 +208,7 @@ fn every_key_arrives_where_it_belongs() {
     );
     assert_eq!(settings.camera.ppm, -300);
     assert_eq!(
-        settings.screen.device,
+        settings.screen.source.device,
         VideoDevice::V4l2("/dev/video2".into())
     );
     assert_eq!(settings.microphone.device, MicrophoneDevice::SimTone(1000));

@@ -63,7 +63,7 @@ impl PlayedRoom {
             commands,
             snapshots: shown,
             events: events.clone(),
-            picture: Arc::new(|user| match user.as_str() {
+            picture: Arc::new(|user, _| match user.as_str() {
                 "u-1" => Ok(PICTURE.to_vec()),
                 _ => Err(PictureError::NoneYet),
             }),
@@ -163,6 +163,7 @@ fn room(users: &[&str]) -> RoomSnapshot {
         camera_lost: false,
         sharing: false,
         screen_forced: false,
+        screen_refused: None,
         led_mic: Pattern::new(Color::Red, Shape::Steady),
         led_camera: Pattern::new(Color::Green, Shape::Steady),
         led_status: Pattern::new(Color::Green, Shape::Steady),

@@ -113,8 +113,8 @@ export class NetworkLab extends Lab {
    * @param {'v1' | 'v2' | 'good'} manner
    * @param {{id?: string, role?: string, beside?: MemberPage}} options and those of the page
    */
-  async member(manner, { id = 'f', role = 'participant', beside, ...query } = {}) {
-    const { host, browser } = beside ?? (await this.browserHost());
+  async member(manner, { id = 'f', role = 'participant', beside, ipv6, ...query } = {}) {
+    const { host, browser } = beside ?? (await this.browserHost({ ipv6 }));
     const user = this.id(id);
     await this.gateway.admit({ meeting: this.meeting, user, role, online: false });
     const member = await MemberPage.open(browser, { manner, origin: this.gateway.url, user, meeting: this.meeting, query: { ...SMALL, ...query } });
@@ -123,8 +123,8 @@ export class NetworkLab extends Lab {
     return member;
   }
 
-  async browserHost() {
-    const host = await this.network.host(`web${this.browsers.length}`);
+  async browserHost({ ipv6 } = {}) {
+    const host = await this.network.host(`web${this.browsers.length}`, { ipv6 });
     const executable = join(this.directory, host.name);
     await writeFile(executable, `#!/bin/sh\n${WEIGH}\nexec ${host.prefix.join(' ')} ${EXECUTABLE} "$@"\n`);
     await chmod(executable, 0o755);

@@ -123,6 +123,16 @@ export class Network {
     return host;
   }
 
+  /** A second cable of a host, with an address of its own; returns that. */
+  async secondCable(host) {
+    const address = `${SUBNET}.${host.number + 50}`;
+    await run('ip', ['link', 'add', PORT(`${host.name}b`), 'netns', this.switch, 'type', 'veth', 'peer', 'name', 'eth1', 'netns', host.namespace]);
+    await this.inSwitch('link', 'set', PORT(`${host.name}b`), 'master', 'bridge', 'up');
+    await host.ip('addr', 'add', `${address}/24`, 'dev', 'eth1');
+    await host.ip('link', 'set', 'eth1', 'up');
+    return address;
+  }
+
   // The whole filter is replaced at once, so that no packet slips through in between.
   async applyRules() {
     const rules = [...this.rules.values()].flat();

@@ -20,6 +20,7 @@ pub(super) fn settings() -> RoomSettings {
         sim: true,
         has_camera: true,
         has_screen: false,
+        share_on_signal: false,
         recovery: RecoverySettings::default(),
         complaint: None,
     }

@@ -43,6 +43,31 @@ fn two_to_eight_boxes_starting_together_become_a_mesh() {
 }
 
 #[test]
+fn all_boxes_share_at_the_same_moment_and_end_at_another() {
+    for seed in 0..SEEDS {
+        for count in 2..=5 {
+            let mut world = World::new(seed);
+            let all = boxes(&mut world, count);
+            world.run_until_whole(&all, 10_000);
+            for round in 0..4 {
+                for &index in &all {
+                    world.press(index, Button::Share);
+                    let pause = world.dice.roll(4) * world.dice.roll(40);
+                    world.run(pause);
+                }
+                // A collision of offers costs a second at most.
+                world.run(3_000);
+                for &index in &all {
+                    assert_eq!(world.room(index).snapshot().sharing, round % 2 == 0);
+                    assert_eq!(world.miscarried(index), 0, "seed {seed}, {count} boxes");
+                }
+                assert_eq!(world.missing(&all), []);
+            }
+        }
+    }
+}
+
+#[test]
 fn boxes_joining_one_by_one_with_duplicate_relays_become_a_mesh() {
     for seed in 0..SEEDS {
         let mut world = World::new(seed);

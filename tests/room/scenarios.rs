@@ -9,6 +9,7 @@ mod media;
 mod negotiation;
 mod reconfigured;
 mod recovery;
+mod share;
 mod signaling;
 mod start;
 

@@ -155,7 +155,7 @@ fn trouble(world: &mut World, boxes: usize) {
     let members = world.members.len();
     let any = world.dice.roll(members as u64) as usize;
     let a_box = world.dice.roll(boxes as u64) as usize;
-    match world.dice.roll(29) {
+    match world.dice.roll(31) {
         0 => world.restart_server(),
         1 => world.server_up = !world.server_up,
         2 => {
@@ -221,6 +221,11 @@ fn trouble(world: &mut World, boxes: usize) {
             if any >= boxes {
                 world.browser_restarts(any);
             }
+        }
+        25 => world.press(a_box, Button::Share),
+        26 => {
+            let wish = [Command::ShareOn, Command::ShareOff][world.dice.roll(2) as usize];
+            command(world, a_box, wish);
         }
         _ => {
             let message = nonsense(world);
@@ -325,6 +330,12 @@ fn after_any_trouble_every_meeting_becomes_whole_and_its_states_are_true() {
             let peers = world.room(index).snapshot().peers;
             let strangers = peers.iter().any(|peer| peer.user.as_str() == "stranger");
             assert!(!strangers || peers.len() == 1, "strangers are forgotten");
+            assert_eq!(
+                world.members[index].shared_at_server,
+                Some(world.room(index).snapshot().sharing),
+                "the server knows who shares"
+            );
+            assert_eq!(world.miscarried(index), 0, "whoever is connected sees it");
         }
         effects += world.effects;
         drop(named);

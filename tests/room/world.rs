@@ -63,6 +63,7 @@ pub(super) struct Member {
     /// What each generation was opened for, to find orders to closed ones.
     pub(super) exited: bool,
     pub(super) muted_at_server: Option<bool>,
+    pub(super) shared_at_server: Option<bool>,
     timer: Option<Timestamp>,
     /// Its cable is in.
     link: bool,
@@ -100,6 +101,11 @@ struct End {
     offered_ufrag: Option<u64>,
     /// A restart that says `connected` and brings nothing.
     hollow: bool,
+    /// Its next description carries a screen.
+    screen: bool,
+    /// Its next description has so many m-lines at least.
+    sections: usize,
+    remote_sections: usize,
     /// When the shell told of packets last.
     told: Timestamp,
     state: ConnectionState,
@@ -134,6 +140,8 @@ pub(super) struct World {
     sequence: u64,
     ends: Vec<End>,
     last_description: u64,
+    /// Descriptions that carry a screen.
+    screens: BTreeSet<u64>,
     last_ufrag: u64,
     last_socket: u64,
     pub(super) server_up: bool,
@@ -162,11 +170,24 @@ fn millis(n: u64) -> Duration {
 }
 
 /// Text of a description: which end made it, which number it has, its ICE credentials.
-fn write_sdp(end: usize, description: u64, ufrag: u64, from_box: bool) -> Sdp {
+fn write_sdp(
+    end: usize,
+    description: u64,
+    ufrag: u64,
+    from_box: bool,
+    screen: Option<bool>,
+) -> Sdp {
+    let third = match screen {
+        None => String::new(),
+        Some(sends) => {
+            let way = if sends { "sendrecv" } else { "recvonly" };
+            format!("m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:2\r\na=rtpmap:102 H264/90000\r\na={way}\r\n")
+        }
+    };
     let tool = if from_box { "a=tool:huddled\r\n" } else { "" };
     Sdp::new(&format!(
         "v=0\r\no=- {end} {description} IN IP4 0.0.0.0\r\ns=-\r\n{tool}\
-         a=fingerprint:sha-256 {:02X}:{:02X}\r\na=ice-ufrag:u{ufrag}\r\na=ice-pwd:secret\r\n{SECTIONS}",
+         a=fingerprint:sha-256 {:02X}:{:02X}\r\na=ice-ufrag:u{ufrag}\r\na=ice-pwd:secret\r\n{SECTIONS}{third}",
         end / 256,
         end % 256
     ))
@@ -199,6 +220,7 @@ impl World {
             sequence: 0,
             ends: Vec::new(),
             last_description: 0,
+            screens: BTreeSet::new(),
             last_ufrag: 0,
             last_socket: 0,
             server_up: true,
@@ -241,6 +263,7 @@ impl World {
                 meeting: MEETING.into(),
                 user: PeerId::new(id),
             }),
+            has_screen: true,
             ..settings()
         }
     }
@@ -255,6 +278,7 @@ impl World {
             generations: BTreeMap::new(),
             exited: false,
             muted_at_server: None,
+            shared_at_server: None,
             timer: None,
             link: true,
             stuck: Vec::new(),
@@ -541,6 +565,22 @@ impl World {
             passed += 50;
         }
         passed
+    }
+
+    /// Connections of a box that do not carry its screen while it shares one, or still do.
+    pub(super) fn miscarried(&self, index: usize) -> usize {
+        let Program::Box(room) = &self.members[index].program else {
+            return 0;
+        };
+        let sharing = room.snapshot().sharing;
+        let ends = self.ends.iter().filter(|end| {
+            end.member == index && !end.closed && end.state == ConnectionState::Connected
+        });
+        ends.filter(|end| {
+            end.local
+                .is_some_and(|local| self.screens.contains(&local) != sharing)
+        })
+        .count()
     }
 
     /// The open connections of a box.

@@ -9,4 +9,5 @@ mod media;
 mod negotiation;
 mod recovery;
 mod relay;
+mod share;
 mod wire;

@@ -242,6 +242,13 @@ fn received() -> Vec<(&'static str, &'static str, ServerMessage)> {
             },
         ),
         (
+            "media:error",
+            r#"{"message":"Another user is already sharing their screen"}"#,
+            ServerMessage::MediaError {
+                message: "Another user is already sharing their screen".into(),
+            },
+        ),
+        (
             "exception",
             r#"{"status":"error","message":"Internal server error","cause":{"pattern":"media:offer","data":{"offer":{"sdp":"v=0"}}}}"#,
             ServerMessage::Exception {
@@ -417,7 +424,7 @@ fn every_message_of_the_server_is_understood() {
 
 #[test]
 fn no_message_of_the_server_lacks_its_golden_text() {
-    let mut seen = [false; 16];
+    let mut seen = [false; 17];
     for (_, _, message) in received() {
         seen[match message {
             ServerMessage::Joined { .. } => 0,
@@ -436,9 +443,10 @@ fn no_message_of_the_server_lacks_its_golden_text() {
             ServerMessage::UserScreenShare { .. } => 13,
             ServerMessage::ParticipantStateUpdated { .. } => 14,
             ServerMessage::Kicked { .. } | ServerMessage::Blocked { .. } => 15,
+            ServerMessage::MediaError { .. } => 16,
         }] = true;
     }
-    assert_eq!(seen, [true; 16]);
+    assert_eq!(seen, [true; 17]);
 }
 
 #[test]
@@ -452,7 +460,6 @@ fn what_means_nothing_to_a_box_is_ignored() {
         ("youtube:sync", json!({})),
         ("media:state-updated", json!({"success": true})),
         ("media:state-update-error", json!({"message": "no entry"})),
-        ("media:error", json!({"message": "no"})),
         ("moderation:kick", json!({"userId": OWN})),
         ("moderation:error", json!({"message": "no"})),
         ("room:locked", json!({"locked": true})),

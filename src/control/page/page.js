@@ -142,7 +142,7 @@ function showRoom(snapshot) {
   showOwn('camera', camera.lost ? 'Lost; looking for it' : describe(camera.off, camera.confirmed, camera.forced, {
     closed: 'Switched off', open: 'On', closing: 'Switching off', opening: 'Switching on',
   }), camera.lost ? 'lost' : camera.confirmed === false ? 'open' : 'closed');
-  showOwn('screen', screen.sharing ? 'Sharing' : screen.forced ? 'Stopped by a host' : 'Not shared', screen.sharing ? 'open' : '');
+  showOwn('screen', screen.sharing ? 'Sharing' : screen.refused ? `Refused: ${screen.refused}` : screen.forced ? 'Stopped by a host' : 'Not shared', screen.sharing ? 'open' : '');
 
   buttons.mic.setAttribute('aria-pressed', String(microphone.confirmed !== false));
   buttons.camera.setAttribute('aria-pressed', String(camera.confirmed !== false));

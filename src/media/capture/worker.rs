@@ -9,7 +9,7 @@ use super::super::error::EncodeError;
 use super::super::fanout::Fanout;
 use super::super::h264::VideoEncoder;
 use super::rate::Rate;
-use super::{CameraOpener, Orders, Shared};
+use super::{CameraOpener, Feed, Orders, Shared};
 use crate::clock;
 use crate::config::VideoEncoding;
 use crate::devices::picture::{black_i420, slate};
@@ -34,11 +34,18 @@ pub(crate) const STALLED_AFTER: Duration = Duration::from_millis(1500);
 const SLATE_AGAIN: Duration = Duration::from_secs(1);
 /// What it says.
 const SLATE_TEXT: &str = "Camera lost";
+/// The same where the screen's source is gone.
+const NO_SIGNAL_TEXT: &str = "No signal";
+/// How often it is looked whether a screen's source is there while nothing is shared,
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// and how long its first picture may take then.
+const WATCHED_WITHIN: Duration = Duration::from_secs(1);
 /// Between two attempts to open a camera that is not there.
 pub(crate) const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What lives on the thread.
 pub(super) struct Worker {
+    feed: Feed,
     shared: Arc<Shared>,
     opener: Option<CameraOpener>,
     /// Open, though perhaps not streaming.
@@ -48,6 +55,10 @@ pub(super) struct Worker {
     retry_at: Option<Timestamp>,
     /// As last reported.
     lost: bool,
+    /// A source was reported to be there; `None` before the first look.
+    present: Option<bool>,
+    /// When it is looked for again.
+    watch_at: Timestamp,
     /// Serial of the last confirmed order.
     confirmed: u64,
     /// When the black keyframe is due again, the latest first.
@@ -71,6 +82,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(
+        feed: Feed,
         shared: Arc<Shared>,
         opener: Option<CameraOpener>,
         video: &VideoEncoding,
@@ -78,12 +90,15 @@ impl Worker {
         events: EventSender,
     ) -> Result<Self, EncodeError> {
         Ok(Self {
+            feed,
             shared,
             opener,
             camera: None,
             streaming: false,
             retry_at: Some(Timestamp::default()),
             lost: false,
+            present: None,
+            watch_at: Timestamp::default(),
             confirmed: 0,
             black_again: Vec::new(),
             blank_due: Some(Timestamp::default()),
@@ -91,10 +106,17 @@ impl Worker {
             damaged: 0,
             last_frame_at: Timestamp::default(),
             last_sequence: None,
-            encoder: VideoEncoder::new(video)?,
+            encoder: VideoEncoder::new(video, feed.content())?,
             converter: Converter::new(video.width, video.height),
             black: black_i420(video.width as usize, video.height as usize),
-            slate: slate(video.width as usize, video.height as usize, SLATE_TEXT),
+            slate: slate(
+                video.width as usize,
+                video.height as usize,
+                match feed {
+                    Feed::Camera => SLATE_TEXT,
+                    Feed::Screen { .. } => NO_SIGNAL_TEXT,
+                },
+            ),
             recycled: Vec::new(),
             fanout,
             events,
@@ -125,6 +147,9 @@ impl Worker {
     /// The camera is off.
     fn rest(&mut self, orders: Orders) {
         self.stop_stream();
+        if let Feed::Screen { watched } = self.feed {
+            return self.rest_unseen(orders, watched);
+        }
         let now = clock::monotonic();
         if orders.serial != self.confirmed {
             self.send_black();
@@ -138,6 +163,45 @@ impl Worker {
             .last()
             .map_or(IDLE, |at| at.since(now).min(IDLE));
         self.wait_for_orders(orders.serial, wait);
+    }
+
+    /// Nothing is shared: nothing leaves, and the source is free for others, except for a look.
+    fn rest_unseen(&mut self, orders: Orders, watched: bool) {
+        self.camera = None;
+        if self.confirmed != orders.serial {
+            self.feed.drop_waiting(&self.fanout);
+            self.lost = false;
+            self.retry_at = Some(clock::monotonic());
+            self.confirm(orders);
+        }
+        let now = clock::monotonic();
+        if watched && now >= self.watch_at {
+            self.look_for_source();
+            self.watch_at = clock::monotonic() + WATCH_INTERVAL;
+        }
+        self.wait_for_orders(orders.serial, IDLE);
+    }
+
+    /// A source is there when it delivers a picture: many devices can be opened without a cable.
+    fn look_for_source(&mut self) {
+        let Some(opener) = &mut self.opener else {
+            return;
+        };
+        let delivers = opener().is_ok_and(|mut source| {
+            let picture = source
+                .start()
+                .and_then(|()| source.dequeue(WATCHED_WITHIN, Vec::new()));
+            source.stop();
+            picture.is_ok()
+        });
+        self.set_present(delivers);
+    }
+
+    fn set_present(&mut self, present: bool) {
+        if self.present != Some(present) {
+            self.present = Some(present);
+            self.events.report(Event::ScreenSource(present));
+        }
     }
 
     /// The camera is on, or would be.
@@ -258,10 +322,13 @@ impl Worker {
         self.last_sequence = Some(frame.sequence);
         self.last_frame_at = clock::monotonic();
         if self.lost {
-            log::info!("the camera is back");
+            log::info!("the {} is back", self.feed.name());
             // The slate has taken the one that was ordered at the start.
             self.encoder.order_keyframe();
             self.set_lost(false);
+        }
+        if matches!(self.feed, Feed::Screen { .. }) {
+            self.present = Some(true);
         }
         self.blank_due = Some(Timestamp::default());
         if !self.rate.take(frame.captured_at) {
@@ -287,7 +354,7 @@ impl Worker {
                 count(&counters.keyframes, u64::from(video.keyframe));
                 let bytes: usize = video.payloads.iter().map(|payload| payload.len()).sum();
                 count(&counters.bytes, bytes as u64);
-                self.fanout.publish_video(&video);
+                self.feed.publish(&self.fanout, &video);
                 true
             }
             Ok(None) => {
@@ -319,8 +386,8 @@ impl Worker {
                 count(&counters.keyframes, u64::from(video.keyframe));
                 let bytes: usize = video.payloads.iter().map(|payload| payload.len()).sum();
                 count(&counters.bytes, bytes as u64);
-                self.fanout.drop_video();
-                self.fanout.publish_video(&video);
+                self.feed.drop_waiting(&self.fanout);
+                self.feed.publish(&self.fanout, &video);
             }
             Ok(None) => log::warn!(
                 "the encoder skipped the frame that stands in for the camera; receivers may see a frozen picture"
@@ -342,7 +409,7 @@ impl Worker {
 
     fn lose(&mut self, error: &DeviceError) {
         if !self.lost {
-            log::warn!("no picture from the camera: {error}");
+            log::warn!("no picture from the {}: {error}", self.feed.name());
         }
         self.stop_stream();
         self.camera = None;
@@ -356,15 +423,15 @@ impl Worker {
         if self.lost != lost {
             self.lost = lost;
             self.shared.counters.lost.store(lost, Ordering::Relaxed);
-            self.events.report(Event::CameraLost(lost));
+            self.events.report(self.feed.lost(lost));
+            self.present = Some(!lost);
         }
     }
 
     fn confirm(&mut self, orders: Orders) {
         if self.confirmed != orders.serial {
             self.confirmed = orders.serial;
-            self.events
-                .report(Event::CameraConfirmed { off: orders.off });
+            self.events.report(self.feed.confirmed(orders.off));
         }
     }
 

@@ -276,6 +276,7 @@ impl Sender {
         for (index, payload) in payloads.iter().enumerate() {
             if !lost(index) {
                 peer.push_video(
+                    View::Camera,
                     self.sequence,
                     media_time,
                     index + 1 == payloads.len(),
@@ -296,10 +297,10 @@ impl Sender {
 fn wait_for_frame(inbound: &Inbound, peer: &PeerId, number: usize) -> Picture {
     wait_until("the picture", || {
         inbound
-            .picture(peer)
+            .picture(peer, View::Camera)
             .is_some_and(|picture| picture.media_time == number as u32 * 3000)
     });
-    inbound.picture(peer).unwrap()
+    inbound.picture(peer, View::Camera).unwrap()
 }
 
 #[test]
@@ -334,12 +335,23 @@ fn the_newest_picture_is_what_the_peer_sent() {
         (health.decoded, health.decode_errors, health.lost),
         (30, 0, 0)
     );
-    assert!(!peer.poll_keyframe_wanted(sender.now()));
-    assert!(!room.inbound.picture(&id).unwrap().png().unwrap().is_empty());
+    assert!(!peer.poll_keyframe_wanted(View::Camera, sender.now()));
+    assert!(
+        !room
+            .inbound
+            .picture(&id, View::Camera)
+            .unwrap()
+            .png()
+            .unwrap()
+            .is_empty()
+    );
     drop(peer);
-    assert!(room.inbound.picture(&id).is_some(), "kept while a member");
+    assert!(
+        room.inbound.picture(&id, View::Camera).is_some(),
+        "kept while a member"
+    );
     room.inbound.remove_peer(&id);
-    assert!(room.inbound.picture(&id).is_none());
+    assert!(room.inbound.picture(&id, View::Camera).is_none());
     assert!(room.inbound.peers_with_pictures().is_empty());
 }
 
@@ -357,16 +369,19 @@ fn after_a_loss_the_picture_stays_and_a_keyframe_brings_it_on() {
     let mut asked = 0;
     for _ in 0..30 {
         sender.send(&peer, |_| false);
-        asked += u32::from(peer.poll_keyframe_wanted(sender.now()));
+        asked += u32::from(peer.poll_keyframe_wanted(View::Camera, sender.now()));
     }
     // 990 ms, 200 of them patience for the hole.
     assert_eq!(asked, 2);
-    assert_eq!(room.inbound.picture(&id).unwrap().media_time, 4 * 3000);
+    assert_eq!(
+        room.inbound.picture(&id, View::Camera).unwrap().media_time,
+        4 * 3000
+    );
     sender.encoder.force_intra_frame();
     let number = sender.frames;
     sender.send(&peer, |_| false);
     wait_for_frame(&room.inbound, &id, number);
-    assert!(!peer.poll_keyframe_wanted(sender.now() + Duration::from_secs(9)));
+    assert!(!peer.poll_keyframe_wanted(View::Camera, sender.now() + Duration::from_secs(9)));
     let health = &room.inbound.health().peers[0].video;
     assert_eq!((health.lost, health.decode_errors), (1, 0));
 }
@@ -381,7 +396,7 @@ fn the_newest_generation_takes_the_place_of_older_ones() {
     wait_for_frame(&room.inbound, &id, 0);
     let second = room.inbound.add_peer(id.clone(), Generation(2));
     assert!(
-        room.inbound.picture(&id).is_some(),
+        room.inbound.picture(&id, View::Camera).is_some(),
         "the last picture stays"
     );
     let stale = room.inbound.add_peer(id.clone(), Generation(1));
@@ -415,14 +430,14 @@ proptest! {
             let now = clock::monotonic();
             // Half of them in order, so that units get through to the decoder.
             let sequence = if number % 2 == 0 { index as u16 } else { *number };
-            peer.push_video(sequence, step * 3000, *marker, &payload, now);
+            peer.push_video(View::Camera, sequence, step * 3000, *marker, &payload, now);
             peer.push_audio(AudioPacket {
                 sequence,
                 media_time: index as u32 * 960,
                 payload: Bytes::from(payload),
                 arrived_at: now,
             });
-            peer.poll_keyframe_wanted(now);
+            peer.poll_keyframe_wanted(View::Camera, now);
         }
     }
 }

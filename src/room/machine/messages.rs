@@ -43,8 +43,10 @@ impl Room {
                     self.with_peers(|roster, cx| roster.on_left(&user, cx, now));
                 }
             }
-            ServerMessage::Exception { message } => {
-                self.signaling.on_report(&message, &mut self.out, now);
+            ServerMessage::Exception { message } | ServerMessage::MediaError { message } => {
+                if !self.media.share.on_refused(&message, &mut self.out, now) {
+                    self.signaling.on_report(&message, &mut self.out, now);
+                }
             }
             ServerMessage::ServerError { message } => {
                 let was_joined = self.signaling.is_joined();
@@ -110,6 +112,8 @@ impl Room {
     fn on_joined(&mut self, now: Timestamp) {
         self.with_peers(|roster, cx| roster.on_joined(cx, now));
         self.media.on_joined(&mut self.out, now);
+        let share = &mut self.media.share;
+        share.follow_source(&self.settings, true, &mut self.out);
         if let Some(own) = self.own_id() {
             for message in std::mem::take(&mut self.held) {
                 self.on_peer_signaling(message, &own, now);
@@ -137,6 +141,7 @@ impl Room {
             | ServerMessage::UserLeft { .. }
             | ServerMessage::ServerError { .. }
             | ServerMessage::Exception { .. }
+            | ServerMessage::MediaError { .. }
             | ServerMessage::Undeliverable { .. }
             | ServerMessage::UserMuted { .. }
             | ServerMessage::UserVideoOff { .. }
@@ -177,7 +182,7 @@ impl Room {
     ) {
         if user != own {
             if let Some(peer) = self.roster.member(user) {
-                peer.on_hints(muted, video_off, sharing);
+                peer.on_hints(muted, video_off, sharing, now);
             }
             return;
         }
@@ -189,7 +194,9 @@ impl Room {
             self.media
                 .on_own_state(Kind::Camera, closed, &self.settings, &mut self.out, now);
         }
-        // Nothing is shared, so a host's stop-share finds nothing to stop and any echo is ours.
+        if let Some(sharing) = sharing {
+            self.media.share.on_own_state(sharing, &mut self.out, now);
+        }
     }
 
     /// `user:kicked`, `user:blocked`. The server leaves our socket in the room; we go by ourselves and come back only on an

@@ -8,7 +8,7 @@ use super::super::snapshot::PeerPhase;
 use super::super::types::{
     ConnectionState, Dialect, IceCandidate, IceConnectionState, Sdp, Timestamp,
 };
-use super::{Connection, Context, Flow, OFFERS, ORDER_WAIT, Peer};
+use super::{Carrying, Connection, Context, Flow, OFFERS, ORDER_WAIT, Peer, RemoteCandidates};
 
 impl Peer {
     /// Closes the connection, if there is one; nothing is planned by that.
@@ -18,6 +18,7 @@ impl Peer {
         } else {
             return;
         }
+        self.forget_screen_line();
         self.act_at = None;
         self.proof_since = None;
         self.proof_until = None;
@@ -60,7 +61,10 @@ impl Peer {
             establish_until: None,
             order_until: now + ORDER_WAIT,
             offered_video: false,
+            carrying: Carrying::default(),
+            remote_candidates: RemoteCandidates::default(),
         });
+        self.prepare_screen(cx);
         self.set_state(ConnectionState::New, cx, now);
         self.set_ice(IceConnectionState::New, cx);
     }
@@ -70,6 +74,7 @@ impl Peer {
         self.open(cx, now);
         // What came before belongs to connections of the past.
         self.early.clear();
+        self.reserve_sections(cx);
         self.offer(cx, now);
     }
 

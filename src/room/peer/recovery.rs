@@ -114,6 +114,8 @@ impl Peer {
             self.act_at.map(|at| (at, "interrupted too long")),
             self.proof_until.map(|at| (at, "packets awaited")),
             self.stale_until.map(|at| (at, "member unconfirmed")),
+            self.ask_for_candidates_at()
+                .map(|at| (at, "candidates awaited")),
         ];
         let always = [
             self.suspicion_at(suspicion)
@@ -126,6 +128,7 @@ impl Peer {
             .filter(move |_| may_act)
             .chain(always)
             .flatten()
+            .chain(self.screen_deadlines(may_act))
     }
 
     pub(in super::super) fn handle_timeout(
@@ -172,6 +175,9 @@ impl Peer {
         }
         if due(self.order_until()) {
             return self.fail("the connection does not answer", false, cx, now);
+        }
+        if due(self.ask_for_candidates_at()) {
+            self.ask_for_candidates(cx, now);
         }
         // After a pause of the whole machine several may be due.
         while let Some((at, what)) = self.offer_due()

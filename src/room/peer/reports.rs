@@ -36,6 +36,7 @@ impl Peer {
                     if !self.heard {
                         self.first_offer_at.get_or_insert(now);
                     }
+                    self.on_own_offer(&sdp);
                     self.send_offer(sdp, candidates, dialect, cx);
                 }
             }
@@ -44,6 +45,11 @@ impl Peer {
                 if let Some((dialect, candidates)) =
                     connection.negotiation.on_answer_created(negotiation)
                 {
+                    self.on_own_answer(&sdp);
+                    if let Some(offer) = self.offers.back().cloned() {
+                        self.on_remote_description(&offer);
+                        self.expect_candidates(&offer, true, now);
+                    }
                     cx.out.send(ClientMessage::Answer {
                         target: self.id.clone(),
                         sdp,
@@ -59,7 +65,10 @@ impl Peer {
             }
             PeerEvent::AnswerApplied { negotiation } => {
                 let restarts = connection.negotiation.is_restarting();
-                if connection.negotiation.on_answer_applied(negotiation) {
+                if let Some(answer) = connection.negotiation.on_answer_applied(negotiation) {
+                    self.on_own_offer_answered();
+                    self.on_remote_description(&answer);
+                    self.expect_candidates(&answer, false, now);
                     if restarts {
                         self.on_restart_negotiated(cx, now);
                     }
@@ -100,7 +109,10 @@ impl Peer {
                 return self.fail(&message, false, cx, now);
             }
             // The room counts these; neither says anything about this peer.
-            PeerEvent::KeyframeRequested | PeerEvent::Closed => {}
+            PeerEvent::KeyframeRequested
+            | PeerEvent::ScreenKeyframeRequested
+            | PeerEvent::Closed => {}
+            PeerEvent::ScreenArrived { at } => self.on_screen_packets(at),
         }
         Fate::Stays
     }

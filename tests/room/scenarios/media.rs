@@ -406,10 +406,6 @@ fn commands_close_but_cannot_open() {
         command(&mut bench, Command::Press(Button::Mic)),
         Err(DeniedReason::PanelNotSimulated)
     );
-    assert_eq!(
-        command(&mut bench, Command::ShareOn),
-        Err(DeniedReason::ScreenShareUnsupported)
-    );
 }
 
 #[test]

@@ -222,3 +222,76 @@ fn when_nobody_yields_the_greater_id_does_after_a_while() {
     assert_eq!(orders[0].2, PeerOrder::Rollback { negotiation: own });
     assert!(matches!(orders[1].2, PeerOrder::AcceptOffer { .. }));
 }
+
+/// A V2 browser's offer, answered; candidates stand in it or not.
+fn answered_offer(bench: &mut Bench, with_candidates: bool) -> Generation {
+    let mut offer = sdp("z-1-1", 1, false);
+    if with_candidates {
+        let line = "a=candidate:1 1 udp 1 10.0.0.1 9 typ host\r\n";
+        offer = Sdp::new(&format!("{}{line}", offer.as_str()));
+    }
+    bench.hear_offer("z-1", &offer, Dialect::Media);
+    let (generation, negotiation) = bench.expect_accept_order("z-1");
+    let sdp = sdp("own", 1, true);
+    bench.report(
+        "z-1",
+        generation,
+        PeerEvent::AnswerCreated { negotiation, sdp },
+    );
+    let state = ConnectionState::Connecting;
+    bench.report("z-1", generation, PeerEvent::ConnectionState(state));
+    bench.take();
+    generation
+}
+
+#[test]
+fn a_peer_that_offered_and_names_no_candidates_is_asked_once_by_an_offer() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let generation = answered_offer(&mut bench, false);
+    bench.pass(1_900);
+    assert!(bench.orders().is_empty());
+    bench.pass(200);
+    let (asked, negotiation) = bench.expect_offer_order("z-1");
+    assert_eq!(asked, generation, "over the connection that is there");
+    let offer = sdp("own", 2, true);
+    bench.report(
+        "z-1",
+        asked,
+        PeerEvent::OfferCreated {
+            negotiation,
+            sdp: offer,
+        },
+    );
+    bench.hear_answer("z-1", &sdp("z-1-1", 2, false), Dialect::Media);
+    bench.report("z-1", asked, PeerEvent::AnswerApplied { negotiation });
+    bench.take();
+    bench.pass(5_000);
+    assert!(bench.orders().is_empty(), "once");
+}
+
+#[test]
+fn a_peer_that_names_a_candidate_or_is_connected_is_not_asked() {
+    let mut bench = Bench::joined(&["z-1"]);
+    answered_offer(&mut bench, true);
+    bench.pass(5_000);
+    assert!(bench.orders().is_empty());
+
+    let mut bench = Bench::joined(&["z-1"]);
+    answered_offer(&mut bench, false);
+    bench.hear(ServerMessage::Candidate {
+        from: id("z-1"),
+        candidate: candidate(1, None),
+        dialect: Dialect::Media,
+        room: None,
+    });
+    bench.take();
+    bench.pass(5_000);
+    assert!(bench.orders().is_empty());
+
+    let mut bench = Bench::joined(&["z-1"]);
+    let generation = answered_offer(&mut bench, false);
+    let state = ConnectionState::Connected;
+    bench.report("z-1", generation, PeerEvent::ConnectionState(state));
+    bench.pass(5_000);
+    assert!(bench.orders().is_empty());
+}

@@ -45,7 +45,7 @@ impl World {
 
     pub(super) fn browser_offer(&mut self, index: usize, peer: &PeerId) {
         let end = self.browser(index).connections[peer];
-        let (description, sdp) = self.describe(end);
+        let (description, sdp) = self.describe(end, false);
         self.ends[end].signaling = Signaling::HaveLocalOffer(NegotiationId(0), description);
         let dialect = self.browser_dialect(index);
         let target = peer.clone();
@@ -134,7 +134,7 @@ impl World {
         if !self.apply_remote(end, sdp) {
             return;
         }
-        let (description, answer) = self.describe(end);
+        let (description, answer) = self.describe(end, true);
         self.ends[end].local = Some(description);
         self.look_later(end);
         let dialect = self.browser_dialect(index);

@@ -220,6 +220,7 @@ impl World {
                 );
             }
             ClientMessage::ScreenShare { sharing } => {
+                self.members[index].shared_at_server = Some(sharing);
                 self.broadcast(
                     index,
                     true,

@@ -86,9 +86,16 @@ impl World {
                     Delivery::Fact(index, Event::StatePersisted { state, error }),
                 );
             }
+            Effect::SetScreen { on } => {
+                self.later(
+                    millis(40),
+                    Delivery::Fact(index, Event::ScreenConfirmed { on }),
+                );
+            }
             Effect::Exit => self.members[index].exited = true,
             Effect::Notify(_)
             | Effect::OrderKeyframe
+            | Effect::OrderScreenKeyframe
             | Effect::SetLed { .. }
             | Effect::Publish(_)
             | Effect::Reply { .. }
@@ -141,6 +148,9 @@ impl World {
             remote_ufrag: None,
             offered_ufrag: None,
             hollow: false,
+            screen: false,
+            sections: 2,
+            remote_sections: 2,
             told: Timestamp::default(),
             state: ConnectionState::New,
             changed: self.now,
@@ -149,19 +159,34 @@ impl World {
         self.ends.len() - 1
     }
 
-    pub(super) fn describe(&mut self, end: usize) -> (u64, Sdp) {
+    /// `answers`: it has the m-lines of the offer.
+    pub(super) fn describe(&mut self, end: usize, answers: bool) -> (u64, Sdp) {
         self.last_description += 1;
         let End {
             member,
             ufrag,
             offered_ufrag,
+            screen,
+            sections,
+            remote_sections,
             ..
         } = self.ends[end];
+        let sections = if answers {
+            remote_sections
+        } else {
+            // The m-lines there were stay.
+            sections.max(remote_sections).max(2 + usize::from(screen))
+        };
+        self.ends[end].sections = sections;
+        let screen = (sections > 2).then_some(screen);
+        if screen == Some(true) {
+            self.screens.insert(self.last_description);
+        }
         let from_box = matches!(self.members[member].program, Program::Box(_));
         let ufrag = offered_ufrag.unwrap_or(ufrag);
         (
             self.last_description,
-            write_sdp(end, self.last_description, ufrag, from_box),
+            write_sdp(end, self.last_description, ufrag, from_box, screen),
         )
     }
 
@@ -205,6 +230,9 @@ impl World {
         self.ends[end].remote_end = Some(remote_end);
         self.ends[end].remote_description = Some(description);
         self.ends[end].remote_ufrag = ufrag;
+        let lines = sdp.as_str().lines();
+        let sections = lines.filter(|line| line.starts_with("m=")).count();
+        self.ends[end].remote_sections = sections;
         true
     }
 
@@ -237,7 +265,7 @@ impl World {
                     self.last_ufrag += 1;
                     self.ends[end].offered_ufrag = Some(self.last_ufrag);
                 }
-                let (description, sdp) = self.describe(end);
+                let (description, sdp) = self.describe(end, false);
                 self.ends[end].signaling = Signaling::HaveLocalOffer(negotiation, description);
                 self.report(end, 8, PeerEvent::OfferCreated { negotiation, sdp });
                 self.gather(end, negotiation);
@@ -257,7 +285,7 @@ impl World {
                     self.report(end, 3, event);
                     return;
                 }
-                let (description, sdp) = self.describe(end);
+                let (description, sdp) = self.describe(end, true);
                 self.ends[end].local = Some(description);
                 self.report(end, 12, PeerEvent::AnswerCreated { negotiation, sdp });
                 self.gather(end, negotiation);
@@ -296,6 +324,10 @@ impl World {
                 "a candidate needs a remote description"
             ),
             PeerOrder::RequestKeyframe => {}
+            PeerOrder::SetScreen { on } => self.ends[end].screen = on,
+            PeerOrder::ReserveSections(sections) => {
+                self.ends[end].sections = self.ends[end].sections.max(sections);
+            }
             PeerOrder::Close => {
                 self.ends[end].closed = true;
                 self.report(end, 10, PeerEvent::Closed);
