@@ -12,6 +12,7 @@ mod health;
 mod hub;
 mod reload;
 mod run;
+mod selftest;
 
 pub use configuration::{ConfigSource, Configuration, read_settings};
 #[cfg(feature = "hub")]
@@ -20,3 +21,4 @@ pub use devices::list_devices;
 #[cfg(feature = "hub")]
 pub use hub::{HubRun, HubTask, hub};
 pub use run::{DemoPage, RunOptions, run};
+pub use selftest::{Check, SelfTest, Verdict, document as selftest_document, passed};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 mod checks;
 mod diff;
 mod document;
+mod input;
 mod keys;
 mod layers;
 mod reference;
@@ -15,6 +16,7 @@ mod show;
 mod values;
 
 pub use diff::Change;
+pub use input::InputCode;
 pub use layers::{Candidate, Chosen, Effective, Instead, Layer, Origins, Refusal, choose, merge};
 pub use reference::{reference, schema};
 pub use settings::*;

@@ -1,10 +1,12 @@
-//! A panel of GPIO lines: one thread for each button, one for all lights. A line that cannot be had is tried again, so
+//! A panel of lines, be they GPIO lines or keys and LEDs of the kernel's: one thread for each button, one for all lights. A line that cannot be had is tried again, so
 //! a panel that is plugged in late, or whose lines something else holds for a while, comes by itself; the room goes on
 //! without it.
 
 mod chardev;
+mod kernel;
 mod pattern;
 mod pi;
+mod probe;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{ButtonEdge, DeviceError, EdgeSink, Panel};
+use super::{ButtonEdge, DeviceError, Panel, PanelInput, PanelSink};
 use crate::clock;
 use crate::config::{PanelLine, PanelSettings};
 use crate::room::{Button, Led, Pattern, Timestamp};
@@ -20,6 +22,8 @@ use pattern::play;
 
 pub use chardev::GpioChipInfo;
 pub(super) use chardev::list;
+pub(super) use kernel::leds;
+pub(super) use probe::{await_press, blink, read_button};
 
 /// Between two attempts to get a line.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -42,34 +46,50 @@ trait Input: Send {
     fn is_active(&mut self) -> Result<bool, String>;
     /// The next edge: whether it became active, and when by the kernel. `None` after `longest`.
     fn wait(&mut self, longest: Duration) -> Result<Option<(bool, Timestamp)>, String>;
+    /// It stays where it is put: a switch, not a button.
+    fn latches(&self) -> bool {
+        false
+    }
 }
 
 /// A line of a light.
 trait Output: Send {
     /// Lights it, by the wiring that is configured.
     fn set(&mut self, lit: bool) -> Result<(), String>;
+    /// The panel ends: lights it where it would stay as it is. By default it is released, and the wiring decides.
+    fn rest(&mut self, _lit: bool) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Lines of any board.
 pub(super) fn open_chardev(
     settings: &PanelSettings,
-    edges: &EdgeSink,
+    sink: &PanelSink,
 ) -> Result<Box<dyn Panel>, DeviceError> {
-    open(Arc::new(chardev::Chardev), settings, edges)
+    open(Arc::new(chardev::Chardev), settings, sink)
 }
 
 /// Pins of a Raspberry Pi.
 pub(super) fn open_pi(
     settings: &PanelSettings,
-    edges: &EdgeSink,
+    sink: &PanelSink,
 ) -> Result<Box<dyn Panel>, DeviceError> {
-    open(Arc::new(pi::RaspberryPi), settings, edges)
+    open(Arc::new(pi::RaspberryPi), settings, sink)
+}
+
+/// Keys and LEDs that the kernel knows.
+pub(super) fn open_kernel(
+    settings: &PanelSettings,
+    sink: &PanelSink,
+) -> Result<Box<dyn Panel>, DeviceError> {
+    open(Arc::new(kernel::Kernel::new()), settings, sink)
 }
 
 fn open(
     board: Arc<dyn Board>,
     settings: &PanelSettings,
-    edges: &EdgeSink,
+    sink: &PanelSink,
 ) -> Result<Box<dyn Panel>, DeviceError> {
     let stopping = Arc::new(AtomicBool::new(false));
     let no_thread = |error: std::io::Error| DeviceError::Gone {
@@ -82,14 +102,14 @@ fn open(
         .zip(&settings.buttons)
     {
         let Some(line) = line.clone() else { continue };
-        let (board, edges) = (Arc::clone(&board), Arc::clone(edges));
+        let (board, sink) = (Arc::clone(&board), Arc::clone(sink));
         let stopping = Arc::clone(&stopping);
         std::thread::Builder::new()
             .name(format!("panel-{}", button.as_str()))
             .spawn(move || {
                 let mut told = None;
                 while !stopping.load(Ordering::Relaxed) {
-                    let ended = hear(&*board, button, &line, &edges, &stopping, &mut told);
+                    let ended = hear(&*board, button, &line, &sink, &stopping, &mut told);
                     if let Err(problem) = ended {
                         tell(
                             &mut told,
@@ -130,7 +150,7 @@ fn hear(
     board: &dyn Board,
     button: Button,
     line: &PanelLine,
-    edges: &EdgeSink,
+    sink: &PanelSink,
     stopping: &AtomicBool,
     told: &mut Option<String>,
 ) -> Result<(), String> {
@@ -138,8 +158,16 @@ fn hear(
     if told.take().is_some() {
         log::info!("panel button {}: works again", button.as_str());
     }
-    // A press is an edge: what is held since before the start is none.
-    if input.is_active()? {
+    let latches = input.latches();
+    let is_active = input.is_active()?;
+    if latches {
+        sink(PanelInput::Switch {
+            button,
+            closed: is_active,
+            moved: false,
+        });
+    } else if is_active {
+        // A press is an edge: what is held since before the start is none.
         log::warn!(
             "panel button {}: is pressed at the start; if nobody does, change active_low or bias",
             button.as_str()
@@ -147,10 +175,18 @@ fn hear(
     }
     while !stopping.load(Ordering::Relaxed) {
         if let Some((pressed, at)) = input.wait(LOOK_UP)? {
-            edges(ButtonEdge {
-                button,
-                pressed,
-                at,
+            sink(if latches {
+                PanelInput::Switch {
+                    button,
+                    closed: pressed,
+                    moved: true,
+                }
+            } else {
+                PanelInput::Edge(ButtonEdge {
+                    button,
+                    pressed,
+                    at,
+                })
             });
         }
     }
@@ -202,7 +238,10 @@ impl Lamps {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.rest();
+                    return;
+                }
             }
             let now = clock::monotonic();
             wait = self
@@ -211,6 +250,19 @@ impl Lamps {
                 .filter_map(|lamp| lamp.show(&*self.board, now))
                 .min()
                 .unwrap_or(IDLE);
+        }
+    }
+}
+
+impl Lamps {
+    /// What shows without a program: closed, and nothing of a meeting.
+    fn rest(&mut self) {
+        for lamp in &mut self.lamps {
+            if let Some(output) = &mut lamp.output
+                && let Err(problem) = output.rest(lamp.led != Led::Status)
+            {
+                log::debug!("panel light {:?}: {problem}", lamp.led);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{Access, describe, trust};
 use crate::room::{Redacted, SignalingFailure};
 
 /// How long one request may take.
-const REQUEST: Duration = Duration::from_secs(5);
+pub(super) const REQUEST: Duration = Duration::from_secs(5);
 
 /// How much of an answer is read, bytes.
 const ANSWER: usize = 64 * 1024;

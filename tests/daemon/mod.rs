@@ -14,6 +14,7 @@ mod meeting;
 mod process;
 mod recovery;
 mod secrets;
+mod selftest;
 mod service;
 mod starting;
 

@@ -155,7 +155,7 @@ fn trouble(world: &mut World, boxes: usize) {
     let members = world.members.len();
     let any = world.dice.roll(members as u64) as usize;
     let a_box = world.dice.roll(boxes as u64) as usize;
-    match world.dice.roll(29) {
+    match world.dice.roll(31) {
         0 => world.restart_server(),
         1 => world.server_up = !world.server_up,
         2 => {
@@ -221,6 +221,25 @@ fn trouble(world: &mut World, boxes: usize) {
             if any >= boxes {
                 world.browser_restarts(any);
             }
+        }
+        25 => {
+            let covered = world.dice.roll(2) == 0;
+            let by = Shutter::Switch;
+            world.fact(a_box, Event::LensCovered { by, covered });
+        }
+        26 => {
+            let button = [Button::Mic, Button::Camera][world.dice.roll(2) as usize];
+            // Found there, not moved: it may close and never open.
+            let closed = world.dice.roll(2) == 0;
+            let moved = false;
+            world.fact(
+                a_box,
+                Event::SwitchSet {
+                    button,
+                    closed,
+                    moved,
+                },
+            );
         }
         _ => {
             let message = nonsense(world);
