@@ -1,5 +1,5 @@
 # Two commands a first user needs: `make demo` and `make test`.
-.PHONY: help demo guest setup build lint test test-full chaos lab fresh doc bench clean
+.PHONY: help demo guest setup build install uninstall deb deb-test lint test test-full chaos lab fresh doc bench clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
@@ -20,6 +20,19 @@ setup: ## install what building and testing need (Debian 12)
 build: ## the daemon and its control client, optimised
 	@scripts/setup.sh build
 	cargo build --release --locked
+
+install: ## lay what is built into DESTDIR (/) below PREFIX (/usr); first: make guest build
+	@scripts/install.sh install
+
+uninstall: ## remove what make install laid
+	@scripts/install.sh uninstall
+
+deb: ## a Debian package of what is built, in target; first: make guest build
+	@scripts/setup.sh deb
+	@scripts/deb.sh
+
+deb-test: ## install, start, upgrade, remove and purge that package in a plain Debian 12 under systemd; as root
+	@scripts/deb-test.sh
 
 lint: setup ## formatting and lints, warnings are errors
 	cargo fmt --check

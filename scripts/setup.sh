@@ -2,6 +2,7 @@
 # Installs what is needed, on Debian 12. Safe to repeat; quick when all is there.
 #   setup.sh build   to build
 #   setup.sh demo    and to assemble the guest page
+#   setup.sh deb     to make a Debian package of what is built
 #   setup.sh test    and to test (what it does when nothing is said)
 #   setup.sh full    and for the slow tests
 set -euo pipefail
@@ -9,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 fail() { echo "setup: $*" >&2; exit 1; }
 what=${1:-test}
-case $what in build | demo | test | full) ;; *) fail "unknown: $what; say build, demo, test or full" ;; esac
+case $what in build | demo | deb | test | full) ;; *) fail "unknown: $what; say build, demo, deb, test or full" ;; esac
 
 command -v cargo >/dev/null || fail "cargo not found: install Rust 1.94 or newer, then run this again"
 version=$(cargo --version | awk '{print $2}')
@@ -17,7 +18,8 @@ version=$(cargo --version | awk '{print $2}')
   fail "cargo is $version: install Rust 1.94 or newer, then run this again"
 
 packages=(build-essential cmake nasm pkg-config libssl-dev libasound2-dev libclang-dev ca-certificates)
-if [ "$what" != build ]; then
+[ "$what" != deb ] || packages=(build-essential debhelper python3)
+if [ "$what" != build ] && [ "$what" != deb ]; then
   # A node that does not come from Debian brings its own npm; Debian's is a package of its own.
   command -v node >/dev/null || packages+=(nodejs)
   command -v npm >/dev/null || packages+=(npm)
@@ -31,9 +33,10 @@ if [ "$what" = test ] || [ "$what" = full ]; then
     chromium openssl   # browser and signaling tests
     iproute2 nftables  # network tests
     procps
+    systemd device-tree-compiler python3 # what is installed, and the Yocto layer
   )
 fi
-[ "$what" != full ] || packages+=(coturn) # relay scenarios
+[ "$what" != full ] || packages+=(coturn python3-venv) # relay scenarios, the Yocto layer
 
 missing=()
 for package in "${packages[@]}"; do
@@ -53,7 +56,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
   fi
 fi
 
-if [ "$what" = build ] || [ "$what" = demo ]; then
+if [ "$what" = build ] || [ "$what" = demo ] || [ "$what" = deb ]; then
   echo "setup: done"
   exit 0
 fi

@@ -105,6 +105,17 @@ enum Command {
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log_level: log::LevelFilter,
     },
+    /// Put the panel's lights to their safe state while the daemon does not run: microphone and camera shown as closed
+    SafeState {
+        #[command(flatten)]
+        files: Files,
+        /// Where the last accepted configuration is kept
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+        /// Show on the status light that the box has failed, until SIGTERM
+        #[arg(long)]
+        hold: bool,
+    },
     /// Check, show or describe configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -124,7 +135,7 @@ struct Files {
     /// /etc/huddled/conf.d/*.toml, where they exist]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The folder that /usr and /etc are looked for in; for tests
+    /// The folder that /usr, /etc and /sys are looked for in; for tests
     #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
     root: PathBuf,
 }
@@ -228,6 +239,14 @@ fn main() -> ExitCode {
             buttons,
             json,
         } => selftest(&files.source(None, allow_sim), buttons, json),
+        Command::SafeState {
+            files,
+            state_dir,
+            hold,
+        } => {
+            host::install(log::LevelFilter::Info);
+            safe_state(&files.source(state_dir, true), hold)
+        }
         Command::Config(ConfigCommand::Check { files }) => check(&files),
         Command::Config(ConfigCommand::Show { files, origin }) => show(files, origin),
         Command::Config(ConfigCommand::Schema) => print(&config::schema()),
@@ -267,6 +286,19 @@ fn run(files: Files, state_dir: Option<PathBuf>, allow_sim: bool) -> ExitCode {
         source,
         demo: None,
     }))
+}
+
+fn safe_state(source: &ConfigSource, hold: bool) -> ExitCode {
+    match source.load_anything() {
+        Ok(configuration) => ended(app::safe_state(&configuration.settings, source, hold)),
+        Err(message) => {
+            log::error!("{message}; so nothing says which lights there are");
+            match hold {
+                true => ended(app::wait_without_lights()),
+                false => ExitCode::from(EXIT_CONFIG),
+            }
+        }
+    }
 }
 
 /// What became of a long run.

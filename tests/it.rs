@@ -6,6 +6,7 @@ mod daemon;
 mod floors;
 #[cfg(feature = "hub")]
 mod hub;
+mod packaging;
 mod room;
 mod rtc;
 mod socketio;

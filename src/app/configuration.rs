@@ -51,6 +51,21 @@ impl ConfigSource {
     /// # Errors
     /// Nothing valid exists: one sentence that names the file and what to do.
     pub fn load(&self) -> Result<Configuration, String> {
+        self.load_if(|effective| self.permit(effective))
+    }
+
+    /// As [`ConfigSource::load`], with what `huddled run` refuses as well: for what only looks at the settings.
+    ///
+    /// # Errors
+    /// As [`ConfigSource::load`].
+    pub fn load_anything(&self) -> Result<Configuration, String> {
+        self.load_if(|_| Ok(()))
+    }
+
+    fn load_if(
+        &self,
+        permit: impl Fn(&Effective) -> Result<(), ConfigError>,
+    ) -> Result<Configuration, String> {
         let accepted = match (&self.config, self.directory()) {
             (None, Some(directory)) => host::read_accepted(&directory),
             _ => Vec::new(),
@@ -59,8 +74,8 @@ impl ConfigSource {
         if candidates.is_empty() {
             log::info!("there is no configuration file; going on with the defaults");
         }
-        let chosen = config::choose(&candidates, &accepted, |effective| self.permit(effective))
-            .map_err(|error| error.to_string())?;
+        let chosen =
+            config::choose(&candidates, &accepted, permit).map_err(|error| error.to_string())?;
         let refusals: Vec<_> = chosen.refusals.iter().map(ToString::to_string).collect();
         let complaint = match refusals.as_slice() {
             [] => None,

@@ -17,7 +17,7 @@ use super::reload::{self, Outcome, Reloaded};
 
 /// From the signal to the shutdown of the shells: the room gives its farewells one second. With the shutdown the
 /// whole stop stays below 2 s.
-const STOP_LIMIT: Duration = Duration::from_millis(1100);
+pub(super) const STOP_LIMIT: Duration = Duration::from_millis(1100);
 
 /// What reaches the driver from elsewhere in the program.
 pub(super) struct Questions {

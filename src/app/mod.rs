@@ -10,8 +10,11 @@ mod driver;
 mod health;
 #[cfg(feature = "hub")]
 mod hub;
+#[cfg(test)]
+mod limits;
 mod reload;
 mod run;
+mod safe_state;
 mod selftest;
 
 pub use configuration::{ConfigSource, Configuration, read_settings};
@@ -21,4 +24,5 @@ pub use devices::list_devices;
 #[cfg(feature = "hub")]
 pub use hub::{HubRun, HubTask, hub};
 pub use run::{DemoPage, RunOptions, run};
+pub use safe_state::{safe_state, wait_without_lights};
 pub use selftest::{Check, SelfTest, Verdict, document as selftest_document, passed};

@@ -36,7 +36,7 @@ use super::reload::reload;
 /// Progress of the standing loops is looked at this often where no watchdog is set.
 const BEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// Shutting the shells down takes at most this long after the driver has ended.
-const SHUTDOWN_LIMIT: Duration = Duration::from_millis(800);
+pub(super) const SHUTDOWN_LIMIT: Duration = Duration::from_millis(800);
 /// What still runs at the very end has been told to close; it must not hold that up.
 pub(super) const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// Events a slow watcher may fall behind before it is dropped.

@@ -221,7 +221,7 @@ const LINE: &[Key] = &[
         "active_low",
         Kind::Boolean,
         "true",
-        "Pressed pulls the line low; for a light: low is lit. For `kernel`, where the device tree knows the wiring, it turns \
+        "Pressed pulls the line low; for a light: low is lit. Of `kernel`, where the device tree knows the wiring, it turns \
          the meaning around.",
     ),
     key(

@@ -4,10 +4,12 @@
 
 mod chardev;
 mod kernel;
+mod leds;
 mod pattern;
 mod pi;
 mod probe;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -22,7 +24,7 @@ use pattern::play;
 
 pub use chardev::GpioChipInfo;
 pub(super) use chardev::list;
-pub(super) use kernel::leds;
+pub(super) use leds::{list as list_leds, set_safe};
 pub(super) use probe::{await_press, blink, read_button};
 
 /// Between two attempts to get a line.
@@ -32,12 +34,16 @@ const LOOK_UP: Duration = Duration::from_millis(500);
 /// Longest wait of the lights where nothing blinks.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Where lines come from.
-trait Board: Send + Sync {
+/// Where the lines of lights come from.
+trait LightBoard: Send + Sync {
+    /// Takes a line to drive it. The error is a sentence that names the line.
+    fn output(&self, line: &PanelLine, lit: bool) -> Result<Box<dyn Output>, String>;
+}
+
+/// Where all lines come from.
+trait Board: LightBoard {
     /// Takes a line to hear its edges. The error is a sentence that names the line.
     fn input(&self, line: &PanelLine) -> Result<Box<dyn Input>, String>;
-    /// Takes a line to drive it.
-    fn output(&self, line: &PanelLine, lit: bool) -> Result<Box<dyn Output>, String>;
 }
 
 /// A line of a button.
@@ -86,17 +92,41 @@ pub(super) fn open_kernel(
     open(Arc::new(kernel::Kernel::new()), settings, sink)
 }
 
+/// Lights of any board, alone.
+pub(super) fn open_chardev_lights(settings: &PanelSettings) -> Result<Box<dyn Panel>, DeviceError> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    light(Arc::new(chardev::Chardev), settings, stopping)
+}
+
+/// Lights on pins of a Raspberry Pi, alone.
+pub(super) fn open_pi_lights(settings: &PanelSettings) -> Result<Box<dyn Panel>, DeviceError> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    light(Arc::new(pi::RaspberryPi), settings, stopping)
+}
+
+/// Lights of the kernel's LED class; `root` is the folder that `/sys` is looked for in.
+pub(super) fn open_kernel_lights(
+    settings: &PanelSettings,
+    root: &Path,
+) -> Result<Box<dyn Panel>, DeviceError> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    light(Arc::new(leds::LedClass::below(root)), settings, stopping)
+}
+
+fn no_thread(error: std::io::Error) -> DeviceError {
+    DeviceError::Gone {
+        device: "panel".to_owned(),
+        attempt: "starting its threads",
+        reason: error.to_string(),
+    }
+}
+
 fn open(
     board: Arc<dyn Board>,
     settings: &PanelSettings,
     sink: &PanelSink,
 ) -> Result<Box<dyn Panel>, DeviceError> {
     let stopping = Arc::new(AtomicBool::new(false));
-    let no_thread = |error: std::io::Error| DeviceError::Gone {
-        device: "panel".to_owned(),
-        attempt: "starting its threads",
-        reason: error.to_string(),
-    };
     for (button, line) in [Button::Mic, Button::Camera, Button::Share]
         .into_iter()
         .zip(&settings.buttons)
@@ -124,6 +154,15 @@ fn open(
             })
             .map_err(no_thread)?;
     }
+    light(board, settings, stopping)
+}
+
+/// Starts the lights' thread.
+fn light(
+    board: Arc<dyn LightBoard>,
+    settings: &PanelSettings,
+    stopping: Arc<AtomicBool>,
+) -> Result<Box<dyn Panel>, DeviceError> {
     let (orders, received) = channel();
     let lines = settings.leds.clone();
     let thread = std::thread::Builder::new()
@@ -195,7 +234,7 @@ fn hear(
 
 /// What the lights' thread works on.
 struct Lamps {
-    board: Arc<dyn Board>,
+    board: Arc<dyn LightBoard>,
     lamps: [Lamp; 3],
 }
 
@@ -212,7 +251,7 @@ struct Lamp {
 }
 
 impl Lamps {
-    fn new(board: Arc<dyn Board>, lines: [Option<PanelLine>; 3]) -> Self {
+    fn new(board: Arc<dyn LightBoard>, lines: [Option<PanelLine>; 3]) -> Self {
         let mut lines = lines.into_iter();
         let lamps = [Led::Mic, Led::Camera, Led::Status].map(|led| Lamp {
             led,
@@ -259,7 +298,7 @@ impl Lamps {
     fn rest(&mut self) {
         for lamp in &mut self.lamps {
             if let Some(output) = &mut lamp.output
-                && let Err(problem) = output.rest(lamp.led != Led::Status)
+                && let Err(problem) = output.rest(leds::lit_when_safe(lamp.led))
             {
                 log::debug!("panel light {:?}: {problem}", lamp.led);
             }
@@ -269,7 +308,7 @@ impl Lamps {
 
 impl Lamp {
     /// Drives the line as the pattern is now; how long until it changes.
-    fn show(&mut self, board: &dyn Board, now: Timestamp) -> Option<Duration> {
+    fn show(&mut self, board: &dyn LightBoard, now: Timestamp) -> Option<Duration> {
         let (line, (pattern, since)) = (self.line.as_ref()?, self.pattern?);
         let (lit, change) = play(self.led, pattern, now.since(since));
         let driven = match &mut self.output {

@@ -12,6 +12,7 @@ mod sim;
 mod sound;
 mod v4l2;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -350,6 +351,40 @@ pub fn await_press(
     gpio::await_press(backend, line, patience)
 }
 
+/// Opens the lights of a panel without its buttons; `root` (`/`) is the folder that `/sys` is looked for in. Where there
+/// are none, one without stands in.
+///
+/// # Errors
+/// [`DeviceError::Gone`] where the system has no thread for it.
+pub fn open_lights(settings: &PanelSettings, root: &Path) -> Result<Box<dyn Panel>, DeviceError> {
+    match settings.backend {
+        PanelBackend::None | PanelBackend::SimVirtual => Ok(Box::new(NoPanel)),
+        PanelBackend::Chardev => gpio::open_chardev_lights(settings),
+        PanelBackend::Rppal => gpio::open_pi_lights(settings),
+        PanelBackend::Kernel => gpio::open_kernel_lights(settings, root),
+    }
+}
+
+/// Puts the lights that keep what they were told last (those of the kernel's LED class) to their safe state: microphone
+/// and camera lit, which is closed, status dark. A GPIO line falls to its own safe state when its holder is gone, by
+/// its wiring. What became of each light, as a sentence; `root` as in [`open_lights`].
+pub fn set_lights_safe(settings: &PanelSettings, root: &Path) -> Vec<Result<String, String>> {
+    match settings.backend {
+        PanelBackend::Kernel => gpio::set_safe(settings, root),
+        PanelBackend::Chardev | PanelBackend::Rppal => {
+            vec![Ok(
+                "the panel's GPIO lines are released; their wiring makes the lights safe"
+                    .to_owned(),
+            )]
+        }
+        PanelBackend::None | PanelBackend::SimVirtual => {
+            vec![Ok(
+                "no panel is configured, so there are no lights to make safe".to_owned(),
+            )]
+        }
+    }
+}
+
 /// The cameras there are.
 pub fn cameras() -> Vec<CameraInfo> {
     v4l2::list()
@@ -367,7 +402,7 @@ pub fn input_devices() -> Vec<InputInfo> {
 
 /// The names of the kernel's LEDs.
 pub fn leds() -> Vec<String> {
-    gpio::leds()
+    gpio::list_leds()
 }
 
 /// The sound devices there are.

@@ -14,6 +14,8 @@ use crate::config::{VideoDevice, VideoEncoding, VideoSettings};
 use crate::devices::{Camera, DeviceError, open_camera};
 use crate::events::EventSender;
 use worker::Worker;
+#[cfg(test)]
+pub(crate) use worker::{DEQUEUE_TIMEOUT, REOPEN_INTERVAL, STALLED_AFTER, STARTED_WITHIN};
 
 /// Opens the camera, again and again if need be.
 pub type CameraOpener = Box<dyn FnMut() -> Result<Box<dyn Camera>, DeviceError> + Send>;

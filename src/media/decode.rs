@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use openh264::decoder::{DecodedYUV, Decoder};
+use openh264::decoder::{DecodedYUV, Decoder, DecoderConfig};
 use openh264::formats::YUVSource;
 
 use super::AccessUnit;
+use super::library;
 use super::pictures::{Picture, PictureSlot};
 use super::sps;
 use crate::clock;
@@ -209,7 +210,8 @@ impl PictureDecoder {
             check_size(width, height)?;
         }
         if self.decoder.is_none() {
-            self.decoder = Some(Decoder::new()?);
+            let api = library::openh264()?;
+            self.decoder = Some(Decoder::with_api_config(api, DecoderConfig::new())?);
         }
         let Some(decoder) = self.decoder.as_mut() else {
             return Ok(None);

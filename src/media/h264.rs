@@ -5,18 +5,19 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use openh264::Timestamp as EncoderTimestamp;
 use openh264::encoder::{
     BitRate, Complexity, Encoder, EncoderConfig, FrameRate, FrameType, Level, Profile,
     RateControlMode, UsageType,
 };
 use openh264::formats::YUVSlices;
-use openh264::{OpenH264API, Timestamp as EncoderTimestamp};
 use openh264_sys2::{ENCODER_OPTION_TRACE_LEVEL, WELS_LOG_QUIET};
 use rtc::rtp::codec::h264::H264Payloader;
 use rtc::rtp::packetizer::Payloader;
 
 use super::EncodedVideo;
 use super::error::EncodeError;
+use super::library;
 use crate::config::VideoEncoding;
 use crate::room::Timestamp;
 
@@ -84,12 +85,11 @@ impl VideoEncoder {
             // stream that hides skipped frames would look like a camera that stalls.
             .skip_frames(false)
             .num_threads(1);
-        let mut encoder =
-            Encoder::with_api_config(OpenH264API::from_source(), config).map_err(|source| {
-                EncodeError::Video {
-                    attempt: "setting it up",
-                    source,
-                }
+        let mut encoder = library::openh264()
+            .and_then(|api| Encoder::with_api_config(api, config))
+            .map_err(|source| EncodeError::Video {
+                attempt: "setting it up",
+                source,
             })?;
         silence_stderr(&mut encoder);
         Ok(Self {

@@ -16,6 +16,7 @@ pub mod h264;
 pub mod inbound;
 pub(crate) mod inbound_health;
 pub(crate) mod jitter;
+mod library;
 pub(crate) mod meter;
 pub mod microphone;
 pub mod mixer;

@@ -7,9 +7,9 @@ use super::event::Stage;
 use super::types::Timestamp;
 
 /// A loop that has beaten must beat again within this.
-const STALL: Duration = Duration::from_secs(10);
+pub const STALL: Duration = Duration::from_secs(10);
 /// A loop that never beat is still starting (cameras take about 10 s).
-const START_UP: Duration = Duration::from_secs(30);
+pub const START_UP: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 struct Beat {

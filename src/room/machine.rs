@@ -24,7 +24,7 @@ use super::snapshot::RoomSnapshot;
 use super::types::{Button, Generation, PeerId, Timestamp};
 
 /// Readiness is reported once the pipelines have confirmed, and then at the latest; never waiting for the network.
-const READY_BY: Duration = Duration::from_secs(3);
+pub const READY_BY: Duration = Duration::from_secs(3);
 /// How long `huddlectl identify` shows.
 const IDENTIFY_FOR: Duration = Duration::from_secs(10);
 /// Closing may take this long at the end.

@@ -40,7 +40,8 @@ mod types;
 
 pub use effect::*;
 pub use event::*;
-pub use machine::Room;
+pub use liveness::{STALL, START_UP};
+pub use machine::{READY_BY, Room};
 pub use message::*;
 pub use notice::*;
 pub use settings::*;

@@ -10,6 +10,7 @@
 mod closing;
 mod layers;
 mod leaks;
+mod lights;
 mod meeting;
 mod process;
 mod recovery;

@@ -8,7 +8,7 @@ use gpiocdev::chip::{Chip, chips};
 use gpiocdev::line::{Bias, EdgeDetection, EdgeKind, Info, Value};
 use gpiocdev::request::Config;
 
-use super::{Board, Input, Output};
+use super::{Board, Input, LightBoard, Output};
 use crate::config::PanelLine;
 use crate::room::Timestamp;
 
@@ -214,7 +214,9 @@ impl Board for Chardev {
         })?;
         Ok(Box::new(held))
     }
+}
 
+impl LightBoard for Chardev {
     fn output(&self, line: &PanelLine, lit: bool) -> Result<Box<dyn Output>, String> {
         let held = request(line, |config| {
             config.as_output(value(lit));

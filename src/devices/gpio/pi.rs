@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rppal::gpio::{Bias, Error, Event, Gpio, InputPin, Level, OutputPin, Trigger};
 
-use super::{Board, Input, Output};
+use super::{Board, Input, LightBoard, Output};
 use crate::config::PanelLine;
 use crate::room::Timestamp;
 
@@ -64,7 +64,9 @@ impl Board for RaspberryPi {
             active_low: line.active_low,
         }))
     }
+}
 
+impl LightBoard for RaspberryPi {
     fn output(&self, line: &PanelLine, lit: bool) -> Result<Box<dyn Output>, String> {
         let (pin, _) = pin(line)?;
         let pin = if lit != line.active_low {

@@ -57,7 +57,9 @@ impl Board for FakeBoard {
         }
         Ok(Box::new(FakeLine(Arc::clone(&self.0), line.line.clone())))
     }
+}
 
+impl LightBoard for FakeBoard {
     fn output(&self, line: &PanelLine, lit: bool) -> Result<Box<dyn Output>, String> {
         if self.0.state().missing {
             return Err("not there".to_owned());

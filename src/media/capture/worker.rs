@@ -18,7 +18,7 @@ use crate::events::EventSender;
 use crate::room::{Event, Shutter, Timestamp};
 
 /// Longest wait for a frame before orders are looked at.
-const DEQUEUE_TIMEOUT: Duration = Duration::from_millis(100);
+pub(crate) const DEQUEUE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Longest wait for an order while there is nothing to capture.
 const IDLE: Duration = Duration::from_millis(200);
 /// When the black keyframe of a camera that went off is sent again, counted from the first. After it no packet follows
@@ -27,9 +27,9 @@ const BLACK_AGAIN: [Duration; 2] = [Duration::from_millis(150), Duration::from_m
 /// Newer frames taken in one pass at most: a source faster than its frames are made would keep the thread from its orders.
 const NEWER_AT_MOST: usize = 4;
 /// A camera whose stream was started may take so long until its first frame: some move a lens or measure light first.
-const STARTED_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const STARTED_WITHIN: Duration = Duration::from_secs(10);
 /// A camera that has delivered and delivers nothing for so long counts as lost.
-const STALLED_AFTER: Duration = Duration::from_millis(1500);
+pub(crate) const STALLED_AFTER: Duration = Duration::from_millis(1500);
 /// The picture that stands in for a lost camera is sent so often, for those who lost it on the way.
 const SLATE_AGAIN: Duration = Duration::from_secs(1);
 /// What it says.
@@ -37,7 +37,7 @@ const SLATE_TEXT: &str = "Camera lost";
 /// How often a camera is asked whether its lens is covered.
 const SHUTTER_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two attempts to open a camera that is not there.
-const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What lives on the thread.
 pub(super) struct Worker {

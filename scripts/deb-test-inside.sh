@@ -1,0 +1,123 @@
+# Runs in the container of deb-test.sh as root, under systemd. Waits for what takes time; its last line is the verdict.
+set -u
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+. /proxy.sh
+failures=0
+begun=$SECONDS
+
+ok() { echo "ok    $* ($((SECONDS - begun)) s)"; }
+bad() { echo "FAIL  $*"; failures=$((failures + 1)); }
+check() { # "what" command...
+  local what=$1
+  shift
+  if "$@" >/tmp/said 2>&1; then ok "$what"; else bad "$what"; tail -n 5 /tmp/said; fi
+}
+within() { # SECONDS "what" command...
+  local limit=$1 what=$2 from=$SECONDS
+  shift 2
+  until "$@" >/tmp/said 2>&1; do
+    [ $((SECONDS - from)) -lt "$limit" ] || { bad "$what (not within $limit s)"; tail -n 5 /tmp/said; return 1; }
+    sleep 0.2
+  done
+  ok "$what, after $((SECONDS - from)) s"
+}
+shows() { systemctl show -P "$1" "${2:-huddled}"; }
+is() { [ "$1" = "$2" ] || { echo "$1, not $2"; return 1; }; }
+status() { huddlectl --json status | grep -q "$1"; }
+drop_in() { # UNIT LINE...: overrides settings of a unit until it is reset
+  local unit=$1
+  shift
+  mkdir -p "/run/systemd/system/$unit.service.d"
+  printf '%s\n' '[Service]' "$@" >"/run/systemd/system/$unit.service.d/test.conf"
+  systemctl daemon-reload
+}
+reset() { rm -rf /run/systemd/system/huddled*.service.d; systemctl daemon-reload; }
+# Files that are there and that no package knows.
+strays() {
+  find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /dev -o -path /var/cache -o -path /var/log \
+    -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/tmp \) -prune -o -print | sort
+}
+accounts() { cut -d: -f1,4 /etc/group | sort; cut -d: -f1 /etc/passwd | sort; }
+
+apt-get update -qq || bad "apt-get update"
+# Dependencies stay when the package goes; they are no matter here.
+apt-get install -y -qq --no-install-recommends libasound2 libssl3 adduser >/dev/null 2>&1 || bad "dependencies"
+strays >/tmp/before
+accounts >/tmp/accounts
+
+echo "== installing"
+check "apt-get install" apt-get install -y -qq --no-install-recommends /old.deb
+within 30 "it runs" systemctl is-active huddled
+check "and is enabled" systemctl is-enabled huddled
+within 20 "unconfigured" status '"state":"unconfigured"'
+shows StatusText
+check "as the user huddled" is "$(ps -o user= -p "$(shows MainPID)")" huddled
+for group in audio video input gpio; do
+  check "in the group $group" grep -qw "$(getent group $group | cut -d: -f3)" <(grep ^Groups: "/proc/$(shows MainPID)/status")
+done
+check "without capabilities" grep -q '^CapEff:.*0000000000000000' "/proc/$(shows MainPID)/status"
+check "the hub is not started" is "$(systemctl is-active huddled-hub)" inactive
+check "nor enabled" is "$(systemctl is-enabled huddled-hub)" disabled
+check "the socket is the group's" is "$(stat -c '%a %G' /run/huddled/control.sock)" "660 huddled"
+systemd-analyze security huddled --no-pager | tail -n 1
+for page in huddled huddled-safe-state huddlectl; do
+  check "man page $page" test -s "/usr/share/man/man1/$page.1.gz" -o -s "/usr/share/man/man1/$page.1"
+done
+check "guest page" test -s /usr/share/huddled/guest/index.html
+check "safe-state refuses while the daemon runs" sh -c '! huddled safe-state'
+check "reload" systemctl reload huddled
+within 10 "which the journal tells" sh -c 'journalctl -u huddled | grep -q "read again"'
+
+echo "== settings and mute state over an upgrade"
+cat >/etc/huddled/config.toml <<'CONFIG'
+[box]
+name = "Room 7"
+CONFIG
+check "restart" systemctl restart huddled
+within 20 "it answers" status '"state":"unconfigured"'
+check "mute" huddlectl mute
+within 10 "muted" status '"microphone":{"muted":true'
+before=$(shows MainPID)
+check "apt-get install of the next version" apt-get install -y -qq --no-install-recommends /new.deb
+within 30 "another process runs" sh -c "[ \"\$(systemctl show -P MainPID huddled)\" != $before ] && systemctl is-active huddled"
+within 20 "still muted" status '"microphone":{"muted":true'
+check "settings are kept" sh -c 'huddled config show | grep -q "Room 7"'
+
+echo "== killed, hung, failing"
+kill -9 "$(shows MainPID)"
+within 20 "killed it comes back" sh -c '[ "$(systemctl show -P NRestarts huddled)" = 1 ] && huddlectl status'
+within 20 "still muted" status '"microphone":{"muted":true'
+check "safe-state ran at its end" sh -c 'journalctl -u huddled | grep -q "lights to make safe"'
+from=$SECONDS
+kill -STOP "$(shows MainPID)"
+within 90 "hung it is started again by the watchdog" sh -c '[ "$(systemctl show -P NRestarts huddled)" = 2 ] && huddlectl status'
+drop_in huddled ExecStart= ExecStart=/bin/false
+systemctl restart huddled 2>/dev/null
+within 60 "crashing again and again it shows that it has failed" systemctl is-active huddled-failed
+check "at the start limit" is "$(shows Result)" start-limit-hit
+journalctl -u huddled-failed -o cat | tail -n 2
+# The time for which it is shown, shortened.
+drop_in huddled-failed RuntimeMaxSec=3
+mkdir -p /run/systemd/system/huddled.service.d
+printf '[Unit]\nStartLimitIntervalSec=2\n' >/run/systemd/system/huddled.service.d/test.conf
+systemctl daemon-reload
+systemctl restart huddled-failed
+within 30 "then the box is tried again" status '"state":"unconfigured"'
+check "and failed is shown no more" sh -c '! systemctl is-active huddled-failed'
+reset
+echo 'nonsense = 1' >/etc/huddled/config.toml
+systemctl restart huddled
+within 20 "a wrong file is replaced by the last good copy" sh -c 'journalctl -u huddled | grep -q "configuration refused" && huddlectl status'
+
+echo "== removing"
+check "apt-get remove" apt-get remove -y -qq huddled
+check "it is gone" sh -c '! pgrep -x huddled && ! systemctl is-active huddled'
+check "settings and state stay" test -s /etc/huddled/config.toml -a -d /var/lib/huddled
+check "apt-get purge" apt-get purge -y -qq huddled
+strays >/tmp/after
+check "purged nothing is left" sh -c 'comm -13 /tmp/before /tmp/after | tee /tmp/left; [ ! -s /tmp/left ]'
+accounts >/tmp/accounts.after
+check "nor users and groups" diff /tmp/accounts /tmp/accounts.after
+journalctl -p err -u huddled -u huddled-failed -o cat | sort | uniq -c | head -n 20
+echo "checked in $((SECONDS - begun)) s, $(. /etc/os-release; echo "$PRETTY_NAME"), $(systemctl --version | head -n 1)"
+[ "$failures" = 0 ] && echo passed || echo "FAILED: $failures"

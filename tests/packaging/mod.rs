@@ -1,0 +1,150 @@
+//! What is installed: the units as systemd reads them, and `make install` with its reverse.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "these are tests, their parts that carry no #[test] too"
+)]
+
+mod installing;
+mod yocto;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const UNITS: [&str; 3] = [
+    "huddled.service",
+    "huddled-failed.service",
+    "huddled-hub.service",
+];
+/// Highest exposure that `systemd-analyze security` may find, in tenths.
+const THRESHOLD: &str = "--threshold=20";
+
+fn tree() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder of the test's own, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let id = std::process::id();
+        let path = std::env::temp_dir().join(format!("huddled-packaging-{name}-{id}"));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Only tidiness.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn systemd_analyze(arguments: &[&str], units: &[PathBuf]) -> Output {
+    Command::new("systemd-analyze")
+        .args(arguments)
+        .args(units)
+        .env("SYSTEMD_LOG_LEVEL", "warning")
+        .output()
+        .expect("systemd-analyze can be started (`make setup` installs it)")
+}
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn the_units_are_what_systemd_understands() {
+    let folder = Folder::new("verify");
+    let units: Vec<PathBuf> = UNITS
+        .iter()
+        .map(|name| {
+            // The programs must be there for this, and are not installed.
+            let text = fs::read_to_string(tree().join("systemd").join(name)).unwrap();
+            let text = text.replace("/usr/bin/huddled", env!("CARGO_BIN_EXE_huddled"));
+            let path = folder.0.join(name);
+            fs::write(&path, text).unwrap();
+            path
+        })
+        .collect();
+    let output = systemd_analyze(&["verify", "--man=no"], &units);
+    let complaints: Vec<String> = said(&output)
+        .lines()
+        .filter(|line| line.contains("huddled"))
+        .map(str::to_owned)
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn the_units_expose_little() {
+    for name in UNITS {
+        let unit = tree().join("systemd").join(name);
+        let arguments = ["security", "--offline=yes", "--no-pager", THRESHOLD];
+        let output = systemd_analyze(&arguments, &[unit]);
+        let said = said(&output);
+        println!("{}", said.lines().last().unwrap_or_default());
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("Overall exposure level"), "{said}");
+    }
+}
+
+#[test]
+fn the_check_of_exposure_can_fail() {
+    let folder = Folder::new("exposed");
+    let unit = folder.0.join("exposed.service");
+    fs::write(&unit, "[Service]\nExecStart=/bin/true\n").unwrap();
+    let arguments = ["security", "--offline=yes", "--no-pager", THRESHOLD];
+    let output = systemd_analyze(&arguments, &[unit]);
+    assert!(!output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn the_user_has_the_groups_that_devices_are_given_to() {
+    let folder = Folder::new("users");
+    fs::create_dir_all(folder.0.join("etc")).unwrap();
+    let output = Command::new("systemd-sysusers")
+        .arg(format!("--root={}", folder.0.display()))
+        .arg(tree().join("systemd/huddled.sysusers"))
+        .output()
+        .expect("systemd-sysusers can be started (`make setup` installs it)");
+    assert!(output.status.success(), "{}", said(&output));
+    let groups = fs::read_to_string(folder.0.join("etc/group")).unwrap();
+    for group in ["audio", "video", "input", "gpio"] {
+        let members = groups
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{group}:")));
+        assert!(
+            members.is_some_and(|line| line.ends_with(":huddled")),
+            "{group}: {groups}"
+        );
+    }
+    // Who the udev rules give nodes to exists.
+    let rules = fs::read_to_string(tree().join("systemd/huddled.udev")).unwrap();
+    for name in rules.split("GROUP=\"").skip(1) {
+        let name = name.split('"').next().unwrap();
+        assert!(groups.contains(&format!("{name}:")), "{name}");
+    }
+}
+
+#[test]
+fn the_picture_of_the_lamps_shows_what_is_played() {
+    let output = Command::new(tree().join("scripts/leds.py"))
+        .output()
+        .expect("python3 can be started (`make setup` installs it)");
+    assert!(output.status.success(), "{}", said(&output));
+    let picture = fs::read_to_string(tree().join("docs/images/leds.svg")).unwrap();
+    assert!(
+        String::from_utf8(output.stdout).unwrap() == picture,
+        "docs/images/leds.svg is old: scripts/leds.py > docs/images/leds.svg"
+    );
+}
