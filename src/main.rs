@@ -39,8 +39,22 @@ enum Command {
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log_level: log::LevelFilter,
     },
-    /// List cameras, microphones, speakers and GPIO chips with the names to put into the configuration
+    /// List cameras, microphones, speakers, GPIO chips, keys and LEDs with the names to put into the configuration
     Devices {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try every configured device, the server and the clock, and say of each: pass, or what to do
+    Selftest {
+        #[command(flatten)]
+        files: Files,
+        /// Permit simulated devices
+        #[arg(long)]
+        allow_sim: bool,
+        /// Ask for a press of each button, and wait for it
+        #[arg(long)]
+        buttons: bool,
         /// Print one JSON document
         #[arg(long)]
         json: bool,
@@ -242,6 +256,12 @@ fn main() -> ExitCode {
             }))
         }
         Command::Devices { json } => devices(json),
+        Command::Selftest {
+            files,
+            allow_sim,
+            buttons,
+            json,
+        } => selftest(&files.source(None, allow_sim), buttons, json),
         Command::SafeState {
             files,
             state_dir,
@@ -330,6 +350,30 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
 fn devices(json: bool) -> ExitCode {
     print!("{}", app::list_devices(json));
     ExitCode::SUCCESS
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)] // a command's answer, and what a person is to do meanwhile
+fn selftest(source: &ConfigSource, buttons: bool, json: bool) -> ExitCode {
+    let settings = match source.load_strictly() {
+        Ok(configuration) => configuration.settings,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let test = app::SelfTest { settings, buttons };
+    let checks = test.run(&|what| eprintln!("{what}"), &|check| {
+        if !json {
+            println!("{}", check.line());
+        }
+    });
+    if json {
+        println!("{}", app::selftest_document(&checks));
+    }
+    match app::passed(&checks) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // a command's answer

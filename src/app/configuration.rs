@@ -3,9 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{
-    self, Candidate, ConfigError, Effective, Layer, Origins, PanelBackend, Settings,
-};
+use crate::config::{self, Candidate, ConfigError, Effective, Layer, Origins, Settings};
 use crate::host::{self, StatePlaces};
 use crate::remote::{Record, Store, Version, verify};
 
@@ -356,7 +354,6 @@ impl ConfigSource {
     }
 
     fn permit(&self, effective: &Effective) -> Result<(), ConfigError> {
-        supported(effective)?;
         match effective.settings.simulated().as_slice() {
             [first, rest @ ..] if !self.allow_sim => {
                 let others = match rest {
@@ -391,7 +388,6 @@ pub fn read_settings(path: &Path) -> Result<Settings, String> {
     }
     let check = || {
         let effective = merge_strictly(&candidates)?;
-        supported(&effective)?;
         Ok(effective.settings)
     };
     check().map_err(|error: ConfigError| error.to_string())
@@ -417,21 +413,4 @@ fn merge_strictly(candidates: &[Candidate]) -> Result<Effective, ConfigError> {
         })
         .collect::<Result<Vec<_>, _>>()?;
     config::merge(&layers)
-}
-
-/// What the schema knows and this version cannot do: refused where a box would start as if it could.
-fn supported(effective: &Effective) -> Result<(), ConfigError> {
-    let settings = &effective.settings;
-    let refuse = |key: &str, problem: String| {
-        let nowhere = Path::new("configuration");
-        Err(effective.origins.error(key, nowhere, problem))
-    };
-    if settings.panel.backend == PanelBackend::Kernel {
-        return refuse(
-            "panel.backend",
-            "\"kernel\" is not supported in this version yet; use \"chardev\" or \"rppal\""
-                .to_owned(),
-        );
-    }
-    Ok(())
 }

@@ -4,19 +4,44 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::devices::{CameraInfo, GpioChipInfo, SoundInfo, cameras, gpio_chips, sound_devices};
+use crate::devices::{
+    CameraInfo, GpioChipInfo, InputInfo, SoundInfo, cameras, gpio_chips, input_devices, leds,
+    sound_devices,
+};
 
-/// Lists cameras, microphones, speakers and GPIO chips, as text or as one JSON document.
+/// What there is.
+struct Found {
+    cameras: Vec<CameraInfo>,
+    sound: Vec<SoundInfo>,
+    chips: Vec<GpioChipInfo>,
+    inputs: Vec<InputInfo>,
+    leds: Vec<String>,
+}
+
+/// Lists cameras, microphones, speakers, GPIO chips, keys and LEDs, as text or as one JSON document.
 pub fn list_devices(as_json: bool) -> String {
-    let (cameras, sound, chips) = (cameras(), sound_devices(), gpio_chips());
+    let found = Found {
+        cameras: cameras(),
+        sound: sound_devices(),
+        chips: gpio_chips(),
+        inputs: input_devices(),
+        leds: leds(),
+    };
     if as_json {
-        format!("{}\n", document(&cameras, &sound, &chips))
+        format!("{}\n", document(&found))
     } else {
-        text(&cameras, &sound, &chips)
+        text(&found)
     }
 }
 
-fn document(cameras: &[CameraInfo], sound: &[SoundInfo], chips: &[GpioChipInfo]) -> Value {
+fn document(found: &Found) -> Value {
+    let Found {
+        cameras,
+        sound,
+        chips,
+        inputs,
+        leds,
+    } = found;
     let sound_of = |wanted: fn(&SoundInfo) -> bool| -> Vec<Value> {
         sound
             .iter()
@@ -42,10 +67,23 @@ fn document(cameras: &[CameraInfo], sound: &[SoundInfo], chips: &[GpioChipInfo])
                 .collect::<Vec<_>>(),
             "problem": chip.problem,
         })).collect::<Vec<_>>(),
+        "input_devices": inputs.iter().map(|input| json!({
+            "chip": input.name,
+            "lines": input.lines,
+            "lens_cover": input.has_lens_cover,
+        })).collect::<Vec<_>>(),
+        "leds": leds,
     })
 }
 
-fn text(cameras: &[CameraInfo], sound: &[SoundInfo], chips: &[GpioChipInfo]) -> String {
+fn text(found: &Found) -> String {
+    let Found {
+        cameras,
+        sound,
+        chips,
+        inputs,
+        leds,
+    } = found;
     let mut out = String::new();
     let mut section = |title: &str, lines: Vec<String>| {
         // Writing to a string cannot fail.
@@ -111,7 +149,36 @@ fn text(cameras: &[CameraInfo], sound: &[SoundInfo], chips: &[GpioChipInfo]) -> 
             })
             .collect(),
     );
+    section(
+        "with backend = \"kernel\": [panel.buttons.*] chip =",
+        inputs
+            .iter()
+            .map(|input| {
+                let lens = match input.has_lens_cover {
+                    true => "; knows when the camera's lens is covered",
+                    false => "",
+                };
+                format!(
+                    "\"{}\"  (line = {}{lens})",
+                    input.name,
+                    quoted_list(&input.lines)
+                )
+            })
+            .collect(),
+    );
+    section(
+        "with backend = \"kernel\": [panel.leds.*] line =",
+        leds.iter().map(|led| format!("\"{led}\"")).collect(),
+    );
     out
+}
+
+fn quoted_list(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    match names.is_empty() {
+        true => "none with a name".to_owned(),
+        false => names.join(", "),
+    }
 }
 
 #[cfg(test)]
@@ -138,17 +205,29 @@ mod tests {
             named: vec![(3, "mute-button".to_owned())],
             problem: None,
         };
-        let (cameras, sound, chips) = ([camera], [sound], [chip]);
-        let text = text(&cameras, &sound, &chips);
+        let found = Found {
+            cameras: vec![camera],
+            sound: vec![sound],
+            chips: vec![chip],
+            inputs: vec![InputInfo {
+                name: "gpio-keys".to_owned(),
+                lines: vec!["KEY_MICMUTE"],
+                has_lens_cover: true,
+            }],
+            leds: vec!["huddled:red:micmute".to_owned()],
+        };
+        let text = text(&found);
         for line in [
             "  \"/dev/v4l/by-id/usb-x\" or \"/dev/video0\"  (HD Webcam)",
             "  \"plughw:CARD=Webcam,DEV=0\"  (USB Audio)",
             "[speaker] device =\n  none",
             "  \"panel\" or \"gpiochip0\"  (8 lines; line = 3 = \"mute-button\")",
+            "  \"gpio-keys\"  (line = \"KEY_MICMUTE\"; knows when the camera's lens is covered)",
+            "  \"huddled:red:micmute\"",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
-        let document = document(&cameras, &sound, &chips);
+        let document = document(&found);
         assert_eq!(document["cameras"][0]["device"], "/dev/v4l/by-id/usb-x");
         assert_eq!(
             document["microphones"][0]["device"],
@@ -156,5 +235,7 @@ mod tests {
         );
         assert_eq!(document["speakers"], json!([]));
         assert_eq!(document["gpio_chips"][0]["named_lines"][0]["offset"], 3);
+        assert_eq!(document["input_devices"][0]["lines"][0], "KEY_MICMUTE");
+        assert_eq!(document["leds"][0], "huddled:red:micmute");
     }
 }

@@ -16,6 +16,7 @@ mod reload;
 mod remote;
 mod run;
 mod safe_state;
+mod selftest;
 
 pub use configuration::{ConfigSource, Configuration, read_settings};
 #[cfg(feature = "hub")]
@@ -25,3 +26,4 @@ pub use devices::list_devices;
 pub use hub::{HubRun, HubTask, hub};
 pub use run::{DemoPage, RunOptions, run};
 pub use safe_state::{safe_state, wait_without_lights};
+pub use selftest::{Check, SelfTest, Verdict, document as selftest_document, passed};

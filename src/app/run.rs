@@ -23,7 +23,7 @@ use crate::media::capture::{Feed, VideoOut};
 use crate::media::fanout::Fanout;
 use crate::media::inbound::{Inbound, View};
 use crate::media::microphone::AudioOut;
-use crate::room::{Event, Redacted, Room};
+use crate::room::{Event, Redacted, Room, Shutter};
 use crate::rtc::{IceCredentials, IceServerAccess, Peers, RtcSettings, SecretSource};
 use crate::socketio::{self, Access};
 
@@ -150,15 +150,39 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
     );
     let panel = devices::open_panel(&settings.panel, &{
         let events = events.clone();
-        let sink: devices::EdgeSink = Arc::new(move |edge| {
-            events.report(Event::ButtonEdge {
-                button: edge.button,
-                pressed: edge.pressed,
-                at: edge.at,
+        let sink: devices::PanelSink = Arc::new(move |input| {
+            events.report(match input {
+                devices::PanelInput::Edge(edge) => Event::ButtonEdge {
+                    button: edge.button,
+                    pressed: edge.pressed,
+                    at: edge.at,
+                },
+                devices::PanelInput::Switch {
+                    button,
+                    closed,
+                    moved,
+                } => Event::SwitchSet {
+                    button,
+                    closed,
+                    moved,
+                },
             });
         });
         sink
     })?;
+
+    // A simulated camera has no lens.
+    let lens = matches!(settings.camera.device, VideoDevice::V4l2(_))
+        .then(|| {
+            let events = events.clone();
+            devices::LensWatch::spawn(Arc::new(move |covered| {
+                events.report(Event::LensCovered {
+                    by: Shutter::Switch,
+                    covered,
+                });
+            }))
+        })
+        .transpose()?;
 
     // The brain.
     let mut seed = [0; 8];
@@ -269,6 +293,7 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
     loop {
         tokio::select! {
             shells = &mut driver => {
+                drop(lens);
                 shut_down(shells).await;
                 log::info!("stopped");
                 return defect.map_or(Ok(()), Err);

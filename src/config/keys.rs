@@ -207,19 +207,22 @@ const LINE: &[Key] = &[
         "chip",
         Kind::Text(&PLAIN),
         "\"gpiochip0\"",
-        "Name or label of the GPIO chip; needed by backend `chardev`.",
+        "Name or label of the GPIO chip, needed by backend `chardev`; for a button of `kernel` the name of the input \
+         device, where several have such a key.",
     ),
     key(
         "line",
         Kind::TextOrNumber,
         "17",
-        "Number or name of the line: BCM number (0 to 53) for `rppal`, the kernel's name for `kernel`. Needed.",
+        "Number or name of the line: BCM number (0 to 53) for `rppal`; for `kernel` a key such as `KEY_MICMUTE`, the switch \
+         `SW_MUTE_DEVICE` or the name of an LED in /sys/class/leds. Needed.",
     ),
     key(
         "active_low",
         Kind::Boolean,
         "true",
-        "Pressed pulls the line low; for a light: low is lit.",
+        "Pressed pulls the line low; for a light: low is lit. Of `kernel`, where the device tree knows the wiring, it turns \
+         the meaning around.",
     ),
     key(
         "bias",

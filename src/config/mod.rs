@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 mod checks;
 mod diff;
 mod document;
+mod input;
 mod keys;
 mod layers;
 mod reference;
@@ -16,6 +17,7 @@ mod show;
 mod values;
 
 pub use diff::Change;
+pub use input::InputCode;
 pub use layers::{Candidate, Chosen, Effective, Instead, Layer, Origins, Refusal, choose, merge};
 pub use reference::{reference, schema};
 pub use remote::{REMOTE_KEYS, check_remote};

@@ -10,7 +10,7 @@ use super::settings::{
     PanelBackend, PanelLine, PanelSettings, RemoteSettings, ScreenSettings, Settings,
     SignalingSettings, SpeakerSettings, VideoEncoding, VideoSettings,
 };
-use super::{ConfigError, values};
+use super::{ConfigError, InputCode, values};
 use crate::room::{Bitrate, Identity, PeerId, RecoverySettings};
 
 /// Reads the whole configuration.
@@ -269,16 +269,51 @@ fn panel(root: &Section<'_>, default: PanelSettings) -> Result<PanelSettings, Co
     Ok(PanelSettings {
         backend,
         buttons: [
-            panel_line(&buttons, "mic", backend)?,
-            panel_line(&buttons, "camera", backend)?,
-            panel_line(&buttons, "share", backend)?,
+            panel_button(&buttons, "mic", backend)?,
+            panel_button(&buttons, "camera", backend)?,
+            panel_button(&buttons, "share", backend)?,
         ],
         leds: [
-            panel_line(&leds, "mic", backend)?,
-            panel_line(&leds, "camera", backend)?,
-            panel_line(&leds, "status", backend)?,
+            panel_led(&leds, "mic", backend)?,
+            panel_led(&leds, "camera", backend)?,
+            panel_led(&leds, "status", backend)?,
         ],
     })
+}
+
+fn panel_button(
+    parent: &Section<'_>,
+    key: &'static str,
+    backend: PanelBackend,
+) -> Result<Option<PanelLine>, ConfigError> {
+    let line = panel_line(parent, key, backend)?;
+    if let Some(PanelLine { line, .. }) = &line
+        && backend == PanelBackend::Kernel
+        && InputCode::from_name(line).is_none()
+    {
+        let problem = format!(
+            "is no key of the kernel; backend \"kernel\" takes a number from 0 to 767 or one of {}",
+            InputCode::names()
+        );
+        return Err(parent.section(key).error("line", problem));
+    }
+    Ok(line)
+}
+
+fn panel_led(
+    parent: &Section<'_>,
+    key: &'static str,
+    backend: PanelBackend,
+) -> Result<Option<PanelLine>, ConfigError> {
+    let line = panel_line(parent, key, backend)?;
+    if let Some(PanelLine { line, .. }) = &line
+        && backend == PanelBackend::Kernel
+        && (line.is_empty() || line.starts_with('.') || line.contains('/'))
+    {
+        let section = parent.section(key);
+        return Err(section.error("line", "is not the name of an entry of /sys/class/leds"));
+    }
+    Ok(line)
 }
 
 fn panel_line(

@@ -1,11 +1,13 @@
-//! A panel of GPIO lines: one thread for each button, one for all lights. A line that cannot be had is tried again, so
+//! A panel of lines, be they GPIO lines or keys and LEDs of the kernel's: one thread for each button, one for all lights. A line that cannot be had is tried again, so
 //! a panel that is plugged in late, or whose lines something else holds for a while, comes by itself; the room goes on
 //! without it.
 
 mod chardev;
+mod kernel;
 mod leds;
 mod pattern;
 mod pi;
+mod probe;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{ButtonEdge, DeviceError, EdgeSink, Panel};
+use super::{ButtonEdge, DeviceError, Panel, PanelInput, PanelSink};
 use crate::clock;
 use crate::config::{PanelLine, PanelSettings};
 use crate::room::{Button, Led, Pattern, Timestamp};
@@ -22,7 +24,8 @@ use pattern::play;
 
 pub use chardev::GpioChipInfo;
 pub(super) use chardev::list;
-pub(super) use leds::set_safe;
+pub(super) use leds::{list as list_leds, set_safe};
+pub(super) use probe::{await_press, blink, read_button};
 
 /// Between two attempts to get a line.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -49,28 +52,44 @@ trait Input: Send {
     fn is_active(&mut self) -> Result<bool, String>;
     /// The next edge: whether it became active, and when by the kernel. `None` after `longest`.
     fn wait(&mut self, longest: Duration) -> Result<Option<(bool, Timestamp)>, String>;
+    /// It stays where it is put: a switch, not a button.
+    fn latches(&self) -> bool {
+        false
+    }
 }
 
 /// A line of a light.
 trait Output: Send {
     /// Lights it, by the wiring that is configured.
     fn set(&mut self, lit: bool) -> Result<(), String>;
+    /// The panel ends: lights it where it would stay as it is. By default it is released, and the wiring decides.
+    fn rest(&mut self, _lit: bool) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Lines of any board.
 pub(super) fn open_chardev(
     settings: &PanelSettings,
-    edges: &EdgeSink,
+    sink: &PanelSink,
 ) -> Result<Box<dyn Panel>, DeviceError> {
-    open(Arc::new(chardev::Chardev), settings, edges)
+    open(Arc::new(chardev::Chardev), settings, sink)
 }
 
 /// Pins of a Raspberry Pi.
 pub(super) fn open_pi(
     settings: &PanelSettings,
-    edges: &EdgeSink,
+    sink: &PanelSink,
 ) -> Result<Box<dyn Panel>, DeviceError> {
-    open(Arc::new(pi::RaspberryPi), settings, edges)
+    open(Arc::new(pi::RaspberryPi), settings, sink)
+}
+
+/// Keys and LEDs that the kernel knows.
+pub(super) fn open_kernel(
+    settings: &PanelSettings,
+    sink: &PanelSink,
+) -> Result<Box<dyn Panel>, DeviceError> {
+    open(Arc::new(kernel::Kernel::new()), settings, sink)
 }
 
 /// Lights of any board, alone.
@@ -105,7 +124,7 @@ fn no_thread(error: std::io::Error) -> DeviceError {
 fn open(
     board: Arc<dyn Board>,
     settings: &PanelSettings,
-    edges: &EdgeSink,
+    sink: &PanelSink,
 ) -> Result<Box<dyn Panel>, DeviceError> {
     let stopping = Arc::new(AtomicBool::new(false));
     for (button, line) in [Button::Mic, Button::Camera, Button::Share]
@@ -113,14 +132,14 @@ fn open(
         .zip(&settings.buttons)
     {
         let Some(line) = line.clone() else { continue };
-        let (board, edges) = (Arc::clone(&board), Arc::clone(edges));
+        let (board, sink) = (Arc::clone(&board), Arc::clone(sink));
         let stopping = Arc::clone(&stopping);
         std::thread::Builder::new()
             .name(format!("panel-{}", button.as_str()))
             .spawn(move || {
                 let mut told = None;
                 while !stopping.load(Ordering::Relaxed) {
-                    let ended = hear(&*board, button, &line, &edges, &stopping, &mut told);
+                    let ended = hear(&*board, button, &line, &sink, &stopping, &mut told);
                     if let Err(problem) = ended {
                         tell(
                             &mut told,
@@ -170,7 +189,7 @@ fn hear(
     board: &dyn Board,
     button: Button,
     line: &PanelLine,
-    edges: &EdgeSink,
+    sink: &PanelSink,
     stopping: &AtomicBool,
     told: &mut Option<String>,
 ) -> Result<(), String> {
@@ -178,8 +197,16 @@ fn hear(
     if told.take().is_some() {
         log::info!("panel button {}: works again", button.as_str());
     }
-    // A press is an edge: what is held since before the start is none.
-    if input.is_active()? {
+    let latches = input.latches();
+    let is_active = input.is_active()?;
+    if latches {
+        sink(PanelInput::Switch {
+            button,
+            closed: is_active,
+            moved: false,
+        });
+    } else if is_active {
+        // A press is an edge: what is held since before the start is none.
         log::warn!(
             "panel button {}: is pressed at the start; if nobody does, change active_low or bias",
             button.as_str()
@@ -187,10 +214,18 @@ fn hear(
     }
     while !stopping.load(Ordering::Relaxed) {
         if let Some((pressed, at)) = input.wait(LOOK_UP)? {
-            edges(ButtonEdge {
-                button,
-                pressed,
-                at,
+            sink(if latches {
+                PanelInput::Switch {
+                    button,
+                    closed: pressed,
+                    moved: true,
+                }
+            } else {
+                PanelInput::Edge(ButtonEdge {
+                    button,
+                    pressed,
+                    at,
+                })
             });
         }
     }
@@ -242,7 +277,10 @@ impl Lamps {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.rest();
+                    return;
+                }
             }
             let now = clock::monotonic();
             wait = self
@@ -251,6 +289,19 @@ impl Lamps {
                 .filter_map(|lamp| lamp.show(&*self.board, now))
                 .min()
                 .unwrap_or(IDLE);
+        }
+    }
+}
+
+impl Lamps {
+    /// What shows without a program: closed, and nothing of a meeting.
+    fn rest(&mut self) {
+        for lamp in &mut self.lamps {
+            if let Some(output) = &mut lamp.output
+                && let Err(problem) = output.rest(leds::lit_when_safe(lamp.led))
+            {
+                log::debug!("panel light {:?}: {problem}", lamp.led);
+            }
         }
     }
 }

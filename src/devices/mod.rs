@@ -4,6 +4,7 @@
 mod alsa;
 mod canvas;
 mod gpio;
+mod input;
 mod pace;
 pub mod picture;
 pub mod shield;
@@ -16,12 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    MicrophoneDevice, MicrophoneSettings, PanelBackend, PanelSettings, SpeakerDevice,
+    MicrophoneDevice, MicrophoneSettings, PanelBackend, PanelLine, PanelSettings, SpeakerDevice,
     SpeakerSettings, VideoDevice, VideoEncoding, VideoSettings,
 };
 use crate::room::{Button, Led, Pattern, Timestamp};
 
 pub use gpio::GpioChipInfo;
+pub use input::{InputInfo, LensSink, LensWatch};
 pub use sim::{Faults, Lights, Strip, read_strip};
 pub use sound::SoundInfo;
 pub use v4l2::CameraInfo;
@@ -114,6 +116,10 @@ pub trait Camera: Send {
     fn damaged(&self) -> u64 {
         0
     }
+    /// Whether its lens is covered, by its own word; `None` where it does not know.
+    fn is_covered(&mut self) -> Option<bool> {
+        None
+    }
 }
 
 /// What is known about a period that was read.
@@ -178,8 +184,24 @@ pub struct ButtonEdge {
     pub at: Timestamp,
 }
 
-/// Where the edges of a panel's buttons go; never blocks.
-pub type EdgeSink = Arc<dyn Fn(ButtonEdge) + Send + Sync>;
+/// What a panel's buttons and switches tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PanelInput {
+    /// A button went down or up.
+    Edge(ButtonEdge),
+    /// Where a switch stands.
+    Switch {
+        /// What it switches.
+        button: Button,
+        /// It stands at closed.
+        closed: bool,
+        /// Somebody moved it; otherwise this is how it was found.
+        moved: bool,
+    },
+}
+
+/// Where that goes; never blocks.
+pub type PanelSink = Arc<dyn Fn(PanelInput) + Send + Sync>;
 
 /// Buttons and lights. A missing light is a note, not an error.
 pub trait Panel: Send {
@@ -283,27 +305,50 @@ pub fn open_speaker_with_faults(
     }
 }
 
-/// Opens the panel; `edges` hears its buttons. Where none is configured, one without lights stands in. A line that
+/// Opens the panel; `sink` hears its buttons. Where none is configured, one without lights stands in. A line that
 /// cannot be had now is logged and tried again.
 ///
 /// # Errors
-/// [`DeviceError::Misconfigured`] for a back end that this version does not have, [`DeviceError::Gone`] where the
-/// system has no thread for it.
+/// [`DeviceError::Gone`] where the system has no thread for it.
 pub fn open_panel(
     settings: &PanelSettings,
-    edges: &EdgeSink,
+    sink: &PanelSink,
 ) -> Result<Box<dyn Panel>, DeviceError> {
     match settings.backend {
         PanelBackend::None => Ok(Box::new(NoPanel)),
         PanelBackend::SimVirtual => Ok(sim::open_panel()),
-        PanelBackend::Chardev => gpio::open_chardev(settings, edges),
-        PanelBackend::Rppal => gpio::open_pi(settings, edges),
-        PanelBackend::Kernel => Err(DeviceError::Misconfigured {
-            device: "panel".to_owned(),
-            reason: "backend \"kernel\" is not supported yet in this version; use \"chardev\""
-                .to_owned(),
-        }),
+        PanelBackend::Chardev => gpio::open_chardev(settings, sink),
+        PanelBackend::Rppal => gpio::open_pi(settings, sink),
+        PanelBackend::Kernel => gpio::open_kernel(settings, sink),
     }
+}
+
+/// Flashes a light of a panel that nobody else holds, three times, and lets it go. Blocks for that.
+///
+/// # Errors
+/// A sentence that names the line.
+pub fn blink(backend: PanelBackend, line: &PanelLine) -> Result<(), String> {
+    gpio::blink(backend, line)
+}
+
+/// Whether a button of a panel that nobody else holds is pressed now.
+///
+/// # Errors
+/// A sentence that names the line.
+pub fn read_button(backend: PanelBackend, line: &PanelLine) -> Result<bool, String> {
+    gpio::read_button(backend, line)
+}
+
+/// Waits for a press of such a button; whether it came within `patience`.
+///
+/// # Errors
+/// A sentence that names the line.
+pub fn await_press(
+    backend: PanelBackend,
+    line: &PanelLine,
+    patience: Duration,
+) -> Result<bool, String> {
+    gpio::await_press(backend, line, patience)
 }
 
 /// Opens the lights of a panel without its buttons; `root` (`/`) is the folder that `/sys` is looked for in. Where there
@@ -350,6 +395,16 @@ pub fn gpio_chips() -> Vec<GpioChipInfo> {
     gpio::list()
 }
 
+/// The input devices that may be a panel's buttons, or know of a lens cover.
+pub fn input_devices() -> Vec<InputInfo> {
+    input::list()
+}
+
+/// The names of the kernel's LEDs.
+pub fn leds() -> Vec<String> {
+    gpio::list_leds()
+}
+
 /// The sound devices there are.
 pub fn sound_devices() -> Vec<SoundInfo> {
     sound::list()
@@ -381,14 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_version_does_not_have_is_refused_with_an_alternative() {
-        let panel = PanelSettings {
-            backend: PanelBackend::Kernel,
-            buttons: [None, None, None],
-            leds: [None, None, None],
-        };
-        let edges: EdgeSink = Arc::new(|_| {});
-        assert!(refusal(open_panel(&panel, &edges)).contains("chardev"));
+    fn what_is_not_configured_is_refused_with_the_key_to_set() {
         let none = VideoSettings {
             device: VideoDevice::None,
             ppm: 0,

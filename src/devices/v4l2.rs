@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ::v4l::buffer::{Flags, Metadata, Type};
 use ::v4l::capability::Flags as Capabilities;
+use ::v4l::control::Value;
 use ::v4l::frameinterval::FrameIntervalEnum;
 use ::v4l::framesize::FrameSizeEnum;
 use ::v4l::io::mmap::Stream;
@@ -41,6 +42,8 @@ const FORMATS: [(PixelFormat, &[u8; 4]); 3] = [
     (PixelFormat::Yuyv, b"YUYV"),
     (PixelFormat::Mjpeg, b"MJPG"),
 ];
+/// `V4L2_CID_PRIVACY`: the camera's own shutter is closed.
+const PRIVACY: u32 = 0x009a_0910;
 /// Some drivers list every size there is.
 const MOST_SIZES: usize = 200;
 
@@ -167,6 +170,15 @@ fn intervals(device: &Device, code: FourCC, size: (u32, u32), rate: u32) -> Vec<
         .collect()
 }
 
+/// What the camera says of its shutter; `None` where it has none or does not answer.
+fn privacy(device: &Device) -> Option<bool> {
+    match device.control(PRIVACY).ok()?.value {
+        Value::Boolean(covered) => Some(covered),
+        Value::Integer(value) => Some(value != 0),
+        _ => None,
+    }
+}
+
 /// What runs between start and stop.
 struct Running {
     stream: Stream<'static>,
@@ -187,6 +199,8 @@ pub(super) struct V4l2Camera {
     /// What was told about the mode, so that it is told once.
     told: Option<String>,
     damaged: u64,
+    /// It can say whether its lens is covered.
+    has_shutter: bool,
 }
 
 impl V4l2Camera {
@@ -201,9 +215,10 @@ impl V4l2Camera {
             let device = Device::with_path(&node)?;
             let capabilities = device.query_caps()?.capabilities;
             let modes = modes(&device, wanted);
-            Ok((device, capabilities, modes))
+            let has_shutter = privacy(&device).is_some();
+            Ok((device, capabilities, modes, has_shutter))
         });
-        let (device, capabilities, modes) = looked
+        let (device, capabilities, modes, has_shutter) = looked
             .map_err(|reason| misconfigured(name, &reason))?
             .map_err(|error| gone(name, "opening it", &error))?;
         let single = capabilities.contains(Capabilities::VIDEO_CAPTURE);
@@ -228,6 +243,7 @@ impl V4l2Camera {
             running: None,
             told: None,
             damaged: 0,
+            has_shutter,
         })
     }
 
@@ -397,6 +413,14 @@ impl Camera for V4l2Camera {
 
     fn damaged(&self) -> u64 {
         self.damaged
+    }
+
+    fn is_covered(&mut self) -> Option<bool> {
+        if !self.has_shutter {
+            return None;
+        }
+        let device = self.device.as_ref()?;
+        shielded("camera-shutter", || privacy(device)).ok()?
     }
 }
 

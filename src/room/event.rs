@@ -56,6 +56,17 @@ pub enum Source {
     Control(String),
     /// A host of the meeting.
     Host,
+    /// The camera's privacy shutter.
+    Shutter,
+}
+
+/// Who knows that the camera's lens is covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutter {
+    /// The camera itself (`V4L2_CID_PRIVACY`).
+    Camera,
+    /// A switch beside it (`SW_CAMERA_LENS_COVER`).
+    Switch,
 }
 
 /// A wish that may be denied. There is no `Unmute` and no `CameraOn`: only a press in the room
@@ -292,6 +303,13 @@ pub enum Event {
     },
     /// The screen's source was found (`true`) or is gone (`false`).
     ScreenSource(bool),
+    /// The lens of the camera is covered or free; told where it is covered at the start, and at each change.
+    LensCovered {
+        /// Who says so.
+        by: Shutter,
+        /// Covered.
+        covered: bool,
+    },
     /// The state file was renamed into place and, if ordered, synced; or that failed.
     StatePersisted {
         /// What was written.
@@ -308,6 +326,15 @@ pub enum Event {
         pressed: bool,
         /// Kernel time of the edge.
         at: Timestamp,
+    },
+    /// Where a switch of the panel stands; told at the start and at each change.
+    SwitchSet {
+        /// What it switches.
+        button: Button,
+        /// It stands at closed.
+        closed: bool,
+        /// Somebody moved it; at the start nobody did.
+        moved: bool,
     },
     /// A control client wishes something and waits for [`super::Effect::Reply`].
     CommandReceived {

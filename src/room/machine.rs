@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::backoff::Rng;
 use super::effect::Effect;
 use super::event::{Command, DeniedReason, Event, PeerEvent, Source, Stage};
-use super::gesture::Gestures;
+use super::gesture::{Gesture, Gestures};
 use super::indicator::{Indicator, Lights, View};
 use super::liveness::Liveness;
 use super::media::{Kind, Media};
@@ -54,6 +54,8 @@ pub struct Room {
     roster: Roster,
     media: Media,
     gestures: Gestures,
+    /// The press that opened the microphone last has not ended: held, it is a push to talk.
+    talking: bool,
     indicator: Indicator,
     liveness: Liveness,
     /// The machine's link to the network; up until something else is reported.
@@ -114,6 +116,7 @@ impl Room {
             roster: Roster::default(),
             media: Media::new(),
             gestures: Gestures::default(),
+            talking: false,
             indicator: Indicator::default(),
             liveness: Liveness::default(),
             link_up: true,
@@ -258,7 +261,7 @@ impl Room {
                 }
             }
             Event::CameraLost(lost) => {
-                self.media.camera_lost = lost && self.settings.has_camera;
+                self.media.on_camera_lost(lost && self.settings.has_camera);
                 self.out.notify(
                     if lost { Level::Warn } else { Level::Info },
                     if lost {
@@ -275,6 +278,10 @@ impl Room {
                     .share
                     .on_source(present, &self.settings, in_meeting, &mut self.out, now);
             }
+            Event::LensCovered { by, covered } => {
+                self.media
+                    .on_lens_covered(by, covered, &self.settings, &mut self.out, now);
+            }
             Event::StatePersisted { state, error } => {
                 self.media
                     .on_persisted(&state, error.as_ref(), &mut self.out, now);
@@ -284,10 +291,16 @@ impl Room {
                 pressed,
                 at,
             } => {
-                if self.gestures.on_edge(button, pressed, at) && self.life == Life::Running {
-                    self.on_press(button, now);
+                let gesture = self.gestures.on_edge(button, pressed, at);
+                if let Some(gesture) = gesture.filter(|_| self.life == Life::Running) {
+                    self.on_gesture(button, gesture, now);
                 }
             }
+            Event::SwitchSet {
+                button,
+                closed,
+                moved,
+            } => self.on_switch(button, closed, moved, now),
             Event::CommandReceived {
                 request,
                 command,
@@ -360,6 +373,49 @@ impl Room {
         if verdict.feed {
             self.out.push(Effect::FeedWatchdog);
         }
+    }
+
+    fn on_gesture(&mut self, button: Button, gesture: Gesture, now: Timestamp) {
+        match (button, gesture) {
+            (Button::Mic, Gesture::Press) => {
+                let opens = self.media.microphone.closed;
+                self.on_press(button, now);
+                self.talking = opens;
+            }
+            (Button::Camera | Button::Share, Gesture::Press)
+            | (Button::Share, Gesture::DoublePress) => self.on_press(button, now),
+            // Whoever presses in a hurry wants out of the meeting's ears and eyes.
+            (Button::Mic | Button::Camera, Gesture::DoublePress) => {
+                self.talking = false;
+                for kind in [Kind::Microphone, Kind::Camera] {
+                    self.media
+                        .close(kind, &Source::Panel, &self.settings, &mut self.out, now);
+                }
+            }
+            (Button::Mic, Gesture::LongPressEnded) => {
+                if std::mem::take(&mut self.talking) {
+                    self.media.close(
+                        Kind::Microphone,
+                        &Source::Panel,
+                        &self.settings,
+                        &mut self.out,
+                        now,
+                    );
+                }
+            }
+            (Button::Camera | Button::Share, Gesture::LongPressEnded) => {}
+        }
+    }
+
+    fn on_switch(&mut self, button: Button, closed: bool, moved: bool, now: Timestamp) {
+        let kind = match button {
+            Button::Mic => Kind::Microphone,
+            Button::Camera => Kind::Camera,
+            // Sharing has no state that a switch could hold.
+            Button::Share => return,
+        };
+        self.media
+            .on_switch(kind, closed, moved, &self.settings, &mut self.out, now);
     }
 
     fn on_press(&mut self, button: Button, now: Timestamp) {

@@ -17,7 +17,7 @@ use gate::{Gate, Meaning};
 use state_file::StateFile;
 
 use super::effect::Effect;
-use super::event::{Persisted, PersistedState, Source};
+use super::event::{Persisted, PersistedState, Shutter, Source};
 use super::message::ClientMessage;
 use super::notice::Level;
 use super::outbox::Outbox;
@@ -48,6 +48,10 @@ pub(super) struct Media {
     pub(super) camera: Gate,
     pub(super) camera_lost: bool,
     pub(super) share: Share,
+    /// The lens is covered: what the camera itself says, and what a switch says.
+    covered: [bool; 2],
+    /// Switches of the panel that stand at closed: of the microphone, of the camera.
+    switched: [bool; 2],
     file: StateFile,
     /// The very first start opens, and that is not on the disk yet. If it cannot be written, every start would open.
     first_opening: bool,
@@ -63,6 +67,8 @@ impl Media {
             camera: Gate::new(Kind::Camera),
             camera_lost: false,
             share: Share::default(),
+            covered: [false; 2],
+            switched: [false; 2],
             file: StateFile::default(),
             first_opening: false,
             announcement: Announcement::Away,
@@ -104,6 +110,11 @@ impl Media {
             }
             Persisted::Known(state) => ((state.muted, state.camera_off), true),
         };
+        // What hands in the room hold closed was closed before anything else was known.
+        let [mic_switched, camera_switched] = self.switched;
+        let held = (mic_switched, camera_switched || self.is_covered());
+        let on_disk = on_disk && (muted || !held.0) && (camera_off || !held.1);
+        let (muted, camera_off) = (muted || held.0, camera_off || held.1);
         self.microphone.closed = muted;
         self.camera.closed = camera_off || !settings.has_camera;
         if !settings.has_camera {
@@ -157,6 +168,7 @@ impl Media {
             self.camera.closed = true;
             self.camera.confirmed = Some(true);
             self.camera_lost = false;
+            self.covered = [false; 2];
         }
         self.advance(out, now);
     }
@@ -183,8 +195,14 @@ impl Media {
             );
             return;
         }
+        let covered = kind == Kind::Camera && self.is_covered();
         let gate = self.gate(kind);
-        if gate.closed {
+        if gate.closed && covered {
+            out.notify(
+                Level::Info,
+                "the camera stays off: its lens is covered; open the shutter, then press again",
+            );
+        } else if gate.closed {
             gate.closed = false;
             gate.forced = false;
             out.notify(
@@ -195,6 +213,57 @@ impl Media {
             self.advance(out, now);
         } else {
             self.close(kind, &Source::Panel, settings, out, now);
+        }
+    }
+
+    /// A shutter closes the camera. A lens that is free again opens nothing: that takes a press.
+    pub(super) fn on_lens_covered(
+        &mut self,
+        by: Shutter,
+        covered: bool,
+        settings: &RoomSettings,
+        out: &mut Outbox,
+        now: Timestamp,
+    ) {
+        if !settings.has_camera {
+            return;
+        }
+        let before = self.is_covered();
+        self.covered[by as usize] = covered;
+        if self.is_covered() {
+            self.close(Kind::Camera, &Source::Shutter, settings, out, now);
+        } else if before {
+            out.notify(Level::Info, "the lens of the camera is free");
+        }
+    }
+
+    /// A camera that is gone says nothing about its lens any more.
+    pub(super) fn on_camera_lost(&mut self, lost: bool) {
+        self.camera_lost = lost;
+        if lost {
+            self.covered[Shutter::Camera as usize] = false;
+        }
+    }
+
+    fn is_covered(&self) -> bool {
+        self.covered.contains(&true)
+    }
+
+    /// A switch closes wherever it stands at closed, and opens only when somebody in the room moves it there.
+    pub(super) fn on_switch(
+        &mut self,
+        kind: Kind,
+        closed: bool,
+        moved: bool,
+        settings: &RoomSettings,
+        out: &mut Outbox,
+        now: Timestamp,
+    ) {
+        self.switched[kind as usize] = closed;
+        if closed {
+            self.close(kind, &Source::Panel, settings, out, now);
+        } else if moved && self.gate(kind).closed {
+            self.on_press(kind, settings, out, now);
         }
     }
 
@@ -221,6 +290,9 @@ impl Media {
             Source::Panel => format!("{what} by a press in the room"),
             Source::Control(who) => format!("{what} by {who}"),
             Source::Host => format!("{what} by a host of the meeting"),
+            Source::Shutter => {
+                format!("{what} by its shutter; a press opens it once the lens is free")
+            }
         };
         out.notify(Level::Info, text);
         self.persist(false, settings, out, now);

@@ -92,6 +92,7 @@ impl Share {
             Source::Panel => "the screen is shared, by a press in the room".to_owned(),
             Source::Control(who) => format!("the screen is shared, by {who}"),
             Source::Host => "the screen is shared, by a host of the meeting".to_owned(),
+            Source::Shutter => "the screen is shared, by the camera's shutter".to_owned(),
         };
         self.start(false, &text, out);
         Ok(())
@@ -111,6 +112,7 @@ impl Share {
             Source::Panel => "the screen is no longer shared, by a press in the room".to_owned(),
             Source::Control(who) => format!("the screen is no longer shared, by {who}"),
             Source::Host => "a host of the meeting has ended the screen share".to_owned(),
+            Source::Shutter => "the screen is no longer shared, by the camera's shutter".to_owned(),
         };
         self.stop(&text, out, now);
     }

@@ -13,6 +13,7 @@
 //! ```
 
 mod link;
+mod probe;
 mod rest;
 mod session;
 mod trust;
@@ -26,6 +27,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::events::EventSender;
 use crate::room::{ClientMessage, Event, Identity, Redacted, SessionId, SignalingFailure};
+
+pub use probe::{Answer, probe};
 
 /// How many orders may wait for the thread. It always takes them at once, so filling this is a defect and is logged.
 const CAPACITY: usize = 1024;

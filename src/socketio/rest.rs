@@ -12,7 +12,7 @@ use crate::room::{Redacted, SignalingFailure};
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// How long one request may take.
-const REQUEST: Duration = Duration::from_secs(5);
+pub(super) const REQUEST: Duration = Duration::from_secs(5);
 
 /// How much of an answer is read, bytes.
 const ANSWER: usize = 64 * 1024;

@@ -413,10 +413,14 @@ fn the_schema_takes_what_is_right_and_refuses_what_is_not() {
         FULL,
         &read("config/huddled.example.toml"),
         &read("config/laptop.toml"),
+        &read("config/panel-raspberrypi-rppal.toml"),
+        &read("config/panel-lines.toml"),
+        &read("config/panel-kernel.toml"),
         &full().show(),
         &Settings::default().show(),
     ] {
         assert!(obeys(&schema, &json(good)), "{good}");
+        assert!(parse(good, Path::new(FILE)).is_ok(), "{good}");
     }
     for bad in [
         "[bax]",

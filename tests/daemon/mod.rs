@@ -17,6 +17,7 @@ mod recovery;
 #[cfg(feature = "hub")]
 mod remote;
 mod secrets;
+mod selftest;
 mod service;
 mod starting;
 

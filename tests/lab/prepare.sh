@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the guest of the hardware lab in target/lab: Debian's own kernel and systemd, booted by qemu without KVM, with
-# vivid, snd-aloop and gpio-sim. Needs root. Done once for each state of this script; then it only looks.
+# Makes the guest of the hardware lab in target/lab: Debian's own kernel and systemd, booted by qemu, with vivid,
+# v4l2loopback, snd-aloop, gpio-sim, uinput and uleds. Needs root. Done once for each state of this script; then it only looks.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 lab=$(cd "$here/../.." && pwd)/target/lab
@@ -51,31 +51,38 @@ headers=linux-headers-$release
 mapfile -t more < <(meta_depends "$headers" '^linux-(headers-.*common|kbuild-)')
 rm -rf debs kernel headers build modules
 mkdir -p debs kernel headers
-(cd debs && apt-get -qq download "$image" "$headers" "${more[@]}" "linux-source-$series" 2>>../apt.log)
+(cd debs && apt-get -qq download "$image" "$headers" "${more[@]}" "linux-source-$series" v4l2loopback-dkms 2>>../apt.log)
 dpkg -x debs/"$image"_*.deb kernel
 for package in "$headers" "${more[@]}"; do dpkg -x debs/"$package"_*.deb headers; done
 sed -i "s#include /usr/src/#include $PWD/headers/usr/src/#" "headers/usr/src/$headers/Makefile"
 rm -f "headers/usr/src/$headers/vmlinux" # else the module build wants pahole
 echo "$release" > kernel-release
 
-# 3. gpio-sim with the interrupt simulator it needs, out of tree.
-part "building gpio-sim"
-mkdir modules
+# 3. What Debian's kernel leaves out, out of tree: gpio-sim with the interrupt simulator it needs, LEDs of a user's,
+# a loopback camera; and vivid once more, with the shutter that it lacks.
+part "building drivers"
+mkdir -p modules/vivid
 source=linux-source-$series
 dpkg-deb --fsys-tarfile debs/"$source"_*.deb | tar -xOf - "./usr/src/$source.tar.xz" |
-  tar -xJf - -C modules --transform 's#.*/##' \
-    "$source/drivers/gpio/gpio-sim.c" "$source/drivers/gpio/gpiolib.h" "$source/kernel/irq/irq_sim.c"
-echo 'obj-m := irq_sim.o gpio-sim.o' > modules/Kbuild
+  tar -xJf - -C modules --transform 's#.*/##' --wildcards \
+    "$source/drivers/gpio/gpio-sim.c" "$source/drivers/gpio/gpiolib.h" "$source/kernel/irq/irq_sim.c" \
+    "$source/drivers/leds/uleds.c" "$source/drivers/media/test-drivers/vivid/*"
+mv modules/vivid-* modules/Makefile modules/vivid/
+dpkg -x debs/v4l2loopback-dkms_*.deb modules/loopback
+cp modules/loopback/usr/src/v4l2loopback-*/*.[ch] modules/
+echo 'obj-m := irq_sim.o gpio-sim.o uleds.o v4l2loopback.o vivid/' > modules/Kbuild
 # irq_to_desc() is not exported to modules; generic_handle_irq_safe() reaches the same handler.
 sed -i 's/handle_simple_irq(irq_to_desc(\(.*\)));/generic_handle_irq_safe(\1);/' modules/irq_sim.c
 printf '\n#include <linux/module.h>\nMODULE_DESCRIPTION("interrupt simulator");\nMODULE_LICENSE("GPL");\n' >> modules/irq_sim.c
-make -s -C "headers/usr/src/$headers" M="$PWD/modules" modules >build.log 2>&1 ||
+sed -i '0,/dev->brightness = v4l2_ctrl_new_std(/s//v4l2_ctrl_new_std(hdl_user_vid, NULL, V4L2_CID_PRIVACY, 0, 1, 1, 0);\n\t\t&/' modules/vivid/vivid-ctrls.c
+grep -q V4L2_CID_PRIVACY modules/vivid/vivid-ctrls.c
+make -s -j2 -C "headers/usr/src/$headers" M="$PWD/modules" modules >build.log 2>&1 ||
   { tail -n 20 build.log >&2; exit 1; }
 
 # 4. The root file system: what the binary links, and what looks at devices.
 part "making the root file system"
 mmdebstrap --quiet --mode=root --variant=minbase --architectures=amd64 \
-  --include=systemd,systemd-sysv,udev,dbus,kmod,iproute2,procps,alsa-utils,v4l-utils,gpiod,jq,libasound2,libssl3,ca-certificates \
+  --include=systemd,systemd-sysv,udev,dbus,kmod,iproute2,procps,alsa-utils,v4l-utils,gpiod,ffmpeg,jq,perl-base,libasound2,libssl3,ca-certificates \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
   --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' \
@@ -104,7 +111,7 @@ done
 for file in modules.builtin modules.builtin.modinfo modules.order; do
   cp "kernel/lib/modules/$release/$file" "$target/"
 done
-cp modules/*.ko "$target/updates/"
+cp modules/*.ko modules/vivid/*.ko "$target/updates/"
 strip --strip-debug "$target"/updates/*.ko
 depmod -b build/root "$release"
 cp "$(command -v busybox)" build/initrd/bin/busybox
@@ -154,9 +161,9 @@ mkdir -p $root/etc/systemd/system/graphical.target.wants $root/var/log/journal
 ln -sf ../lab.service $root/etc/systemd/system/graphical.target.wants/lab.service
 ln -sf /lib/systemd/system/graphical.target $root/etc/systemd/system/default.target
 rm -f root.img
-truncate -s 900M root.img
+truncate -s 1800M root.img
 mke2fs -q -t ext4 -O ^has_journal -d $root root.img
 cp "kernel/boot/vmlinuz-$release" vmlinuz
-rm -rf build headers debs rootfs.tar kernel
+rm -rf build headers debs rootfs.tar kernel modules
 echo "$key" > prepared
 part "the guest of kernel $release is ready"

@@ -16,7 +16,9 @@ mkdir -p "$share/bin"
 for program in huddled huddlectl; do
   strip -o "$share/bin/$program" "target/debug/$program"
 done
-cp "$here/guest.sh" "$share/"
+cp "$here"/{guest.sh,keys.pl,hang.pl} config/panel-kernel.toml "$share/"
+mkdir "$share/package"
+cp systemd/huddled* "$share/package/"
 mkdir "$share/ask"
 rm -f $lab/host.log
 echo "${LAB_PATIENCE:-2}" > "$share/patience"
@@ -29,10 +31,19 @@ until [ -s $lab/host.log ]; do
 done
 sed -n 's/^{"port":\([0-9]*\)}$/\1/p' $lab/host.log > "$share/port"
 [ -s "$share/port" ] || { cat $lab/host.log >&2; exit 1; }
-echo "lab: booting ($((SECONDS - begun)) s)"
-# -cpu qemu64: AVX is slow in emulation. The disk is opened with snapshot=on: every boot starts from the same image.
-timeout "${LAB_LIMIT:-600}" qemu-system-x86_64 -M q35,usb=off -accel tcg,thread=multi,tb-size=512 \
-  -cpu qemu64 -smp 2 -m 1536 -nodefaults -no-user-config -display none -no-reboot \
+# Some machines have /dev/kvm and guests that stand still in it: the kernel must get as far as to miss its root, which
+# ends it at once.
+kvm_boots() {
+  [ -w /dev/kvm ] && timeout 15 qemu-system-x86_64 -M q35,usb=off -accel kvm -cpu host -m 512 -nodefaults -no-user-config \
+    -display none -no-reboot -kernel $lab/vmlinuz -append "quiet panic=-1" >/dev/null 2>&1
+}
+# -cpu qemu64: AVX is slow in emulation.
+accelerator=(-accel "tcg,thread=multi,tb-size=512" -cpu qemu64)
+[ -n "${LAB_EMULATED:-}" ] || { kvm_boots && accelerator=(-accel kvm -cpu host); }
+echo "lab: booting by ${accelerator[1]%%,*} ($((SECONDS - begun)) s)"
+# The disk is opened with snapshot=on: every boot starts from the same image.
+timeout "${LAB_LIMIT:-900}" qemu-system-x86_64 -M q35,usb=off "${accelerator[@]}" \
+  -smp 2 -m 1536 -nodefaults -no-user-config -display none -no-reboot \
   -kernel $lab/vmlinuz -initrd $lab/initrd.img \
   -append "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on systemd.show_status=0" \
   -drive "file=$lab/root.img,if=none,id=d0,format=raw,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=d0 \

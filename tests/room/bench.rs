@@ -169,8 +169,9 @@ impl Bench {
     }
 
     pub(super) fn press(&mut self, button: Button) {
-        for pressed in [true, false] {
-            self.now = self.now + Duration::from_millis(100);
+        // Far enough from the last one not to be a double press.
+        for (pressed, after) in [(true, 500), (false, 100)] {
+            self.now = self.now + Duration::from_millis(after);
             self.tell(Event::ButtonEdge {
                 button,
                 pressed,

@@ -7,6 +7,7 @@ mod ladder;
 mod leaving;
 mod media;
 mod negotiation;
+mod panel;
 mod reconfigured;
 mod recovery;
 mod share;

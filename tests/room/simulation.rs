@@ -227,6 +227,25 @@ fn trouble(world: &mut World, boxes: usize) {
             let wish = [Command::ShareOn, Command::ShareOff][world.dice.roll(2) as usize];
             command(world, a_box, wish);
         }
+        27 => {
+            let covered = world.dice.roll(2) == 0;
+            let by = Shutter::Switch;
+            world.fact(a_box, Event::LensCovered { by, covered });
+        }
+        28 => {
+            let button = [Button::Mic, Button::Camera][world.dice.roll(2) as usize];
+            // Found there, not moved: it may close and never open.
+            let closed = world.dice.roll(2) == 0;
+            let moved = false;
+            world.fact(
+                a_box,
+                Event::SwitchSet {
+                    button,
+                    closed,
+                    moved,
+                },
+            );
+        }
         _ => {
             let message = nonsense(world);
             world.inject(a_box, message);

@@ -181,7 +181,9 @@ fn write_sdp(
         None => String::new(),
         Some(sends) => {
             let way = if sends { "sendrecv" } else { "recvonly" };
-            format!("m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:2\r\na=rtpmap:102 H264/90000\r\na={way}\r\n")
+            format!(
+                "m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:2\r\na=rtpmap:102 H264/90000\r\na={way}\r\n"
+            )
         }
     };
     let tool = if from_box { "a=tool:huddled\r\n" } else { "" };

@@ -55,17 +55,23 @@ impl LedClass {
         })
     }
 
-    fn listed(&self) -> String {
+    /// The names of the lights there are.
+    fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(&self.folder)
             .map(|entries| {
                 let names = entries.flatten().map(|entry| entry.file_name());
                 names.map(|name| name.to_string_lossy().into()).collect()
             })
             .unwrap_or_default();
+        names.sort();
+        names
+    }
+
+    fn listed(&self) -> String {
+        let mut names = self.names();
         if names.is_empty() {
             return "none at all".to_owned();
         }
-        names.sort();
         let more = if names.len() > LISTED { ", ..." } else { "" };
         names.truncate(LISTED);
         format!("{}{more}", names.join(", "))
@@ -121,6 +127,10 @@ impl Output for Light {
         };
         write(&self.folder.join("brightness"), &value.to_string())
     }
+
+    fn rest(&mut self, lit: bool) -> Result<(), String> {
+        self.set(lit)
+    }
 }
 
 fn read(file: &Path) -> Result<String, String> {
@@ -137,8 +147,13 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
     })
 }
 
+/// The lights of this machine, for `huddled devices`.
+pub(in crate::devices) fn list() -> Vec<String> {
+    LedClass::below(Path::new("/")).names()
+}
+
 /// What a light shows when nobody says what leaves the box: microphone and camera closed, nothing of a meeting.
-fn lit_when_safe(led: Led) -> bool {
+pub(super) fn lit_when_safe(led: Led) -> bool {
     match led {
         Led::Mic | Led::Camera => true,
         Led::Status => false,

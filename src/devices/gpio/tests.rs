@@ -114,7 +114,7 @@ fn line(name: &str) -> Option<PanelLine> {
     })
 }
 
-fn panel(fake: &Arc<Fake>) -> (Box<dyn Panel>, Receiver<ButtonEdge>) {
+fn panel(fake: &Arc<Fake>) -> (Box<dyn Panel>, Receiver<PanelInput>) {
     let settings = PanelSettings {
         backend: PanelBackend::Chardev,
         buttons: [line("button"), None, None],
@@ -122,7 +122,7 @@ fn panel(fake: &Arc<Fake>) -> (Box<dyn Panel>, Receiver<ButtonEdge>) {
     };
     let (sender, heard) = channel();
     let sender = Mutex::new(sender);
-    let sink: EdgeSink = Arc::new(move |edge| {
+    let sink: PanelSink = Arc::new(move |edge| {
         // The test may be over.
         let _ = sender.lock().unwrap().send(edge);
     });
@@ -172,14 +172,12 @@ fn edges_reach_the_room_with_the_kernel_time() {
     for (pressed, at) in [(true, down), (false, up)] {
         let edge = heard.recv_timeout(PATIENCE).unwrap();
         let button = Button::Mic;
-        assert_eq!(
-            edge,
-            ButtonEdge {
-                button,
-                pressed,
-                at
-            }
-        );
+        let expected = ButtonEdge {
+            button,
+            pressed,
+            at,
+        };
+        assert_eq!(edge, PanelInput::Edge(expected));
     }
 }
 
@@ -194,5 +192,6 @@ fn a_panel_that_comes_late_works_then() {
     fake.await_driven("it came", |driven| {
         driven == [("mic".to_owned(), Some(true))]
     });
-    assert!(heard.recv_timeout(PATIENCE).unwrap().pressed);
+    let heard = heard.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(heard, PanelInput::Edge(edge) if edge.pressed));
 }

@@ -93,6 +93,10 @@ impl Camera for SimCamera {
         self.pace = None;
     }
 
+    fn is_covered(&mut self) -> Option<bool> {
+        Some(self.faults.is_covered())
+    }
+
     fn dequeue(&mut self, timeout: Duration, recycled: Vec<u8>) -> Result<RawFrame, DeviceError> {
         let deadline = clock::monotonic() + timeout;
         let stalled = || DeviceError::Stalled {

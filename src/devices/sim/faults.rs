@@ -13,6 +13,7 @@ struct State {
     xruns: u64,
     stalled: bool,
     gone: bool,
+    covered: bool,
 }
 
 impl Faults {
@@ -34,6 +35,15 @@ impl Faults {
     /// Unplugs the device, or plugs it in again: it has to be opened anew.
     pub fn set_gone(&self, gone: bool) {
         self.state().gone = gone;
+    }
+
+    /// Closes the camera's shutter, or opens it.
+    pub fn set_covered(&self, covered: bool) {
+        self.state().covered = covered;
+    }
+
+    pub(super) fn is_covered(&self) -> bool {
+        self.state().covered
     }
 
     pub(super) fn is_stalled(&self) -> bool {

@@ -6,7 +6,7 @@ use super::*;
 use crate::clock;
 use crate::devices::picture::black_i420;
 use crate::devices::{Faults, PixelFormat, RawFrame, open_camera_with_faults, read_strip};
-use crate::room::Bitrate;
+use crate::room::{Bitrate, Shutter};
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 use rtc::rtp::codec::h264::H264Packet;
@@ -307,6 +307,46 @@ async fn a_lost_camera_turns_into_a_slate_and_comes_back_by_itself() {
         }
     }
     assert!(!rig.out.health().lost);
+}
+
+#[tokio::test]
+async fn a_shutter_is_seen_while_the_camera_is_on_and_while_it_is_off() {
+    let covered = |covered| Event::LensCovered {
+        by: Shutter::Camera,
+        covered,
+    };
+    let mut rig = rig();
+    rig.out.set_off(false);
+    assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
+    let closed = Instant::now();
+    rig.faults.set_covered(true);
+    assert_eq!(rig.event().await, covered(true));
+    println!("seen after {:?}", closed.elapsed());
+    rig.out.set_off(true);
+    assert_eq!(rig.event().await, Event::CameraConfirmed { off: true });
+    rig.faults.set_covered(false);
+    assert_eq!(rig.event().await, covered(false));
+}
+
+#[tokio::test]
+async fn a_covered_camera_says_so_before_its_first_picture() {
+    let faults = Faults::default();
+    faults.set_covered(true);
+    let settings = VideoSettings {
+        device: VideoDevice::SimTestcard,
+        ppm: 0,
+    };
+    let opener: CameraOpener =
+        Box::new(move || open_camera_with_faults(&settings, "Room 1", &VIDEO, &faults));
+    let (sender, mut events) = EventSender::channel();
+    let out =
+        VideoOut::spawn_with(Feed::Camera, Some(opener), &VIDEO, Fanout::new(), sender).unwrap();
+    out.set_off(false);
+    let first = tokio::time::timeout(PATIENCE, events.recv()).await;
+    let by = Shutter::Camera;
+    let covered = true;
+    assert_eq!(first, Ok(Some(Event::LensCovered { by, covered })));
+    out.stop();
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::config::VideoEncoding;
 use crate::devices::picture::{black_i420, slate};
 use crate::devices::{Camera, DeviceError, RawFrame};
 use crate::events::EventSender;
-use crate::room::{Event, Timestamp};
+use crate::room::{Event, Shutter, Timestamp};
 
 /// Longest wait for a frame before orders are looked at.
 pub(crate) const DEQUEUE_TIMEOUT: Duration = Duration::from_millis(100);
@@ -40,6 +40,8 @@ const NO_SIGNAL_TEXT: &str = "No signal";
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// and how long its first picture may take then.
 const WATCHED_WITHIN: Duration = Duration::from_secs(1);
+/// How often a camera is asked whether its lens is covered.
+const SHUTTER_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two attempts to open a camera that is not there.
 pub(crate) const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,6 +55,9 @@ pub(super) struct Worker {
     streaming: bool,
     /// When to try to open the camera again; `None` where only another order can help.
     retry_at: Option<Timestamp>,
+    /// When the camera is asked for its shutter again, and what was last reported of it.
+    shutter_due: Timestamp,
+    covered: bool,
     /// As last reported.
     lost: bool,
     /// A source was reported to be there; `None` before the first look.
@@ -96,6 +101,8 @@ impl Worker {
             camera: None,
             streaming: false,
             retry_at: Some(Timestamp::default()),
+            shutter_due: Timestamp::default(),
+            covered: false,
             lost: false,
             present: None,
             watch_at: Timestamp::default(),
@@ -136,11 +143,32 @@ impl Worker {
                 self.stop_stream();
                 return;
             }
+            self.look_at_shutter();
             if orders.off {
                 self.rest(orders);
             } else {
                 self.work(orders);
             }
+        }
+    }
+
+    /// Asks an open camera for its shutter, off or on: what is covered must not be switched on.
+    fn look_at_shutter(&mut self) {
+        if self.feed != Feed::Camera {
+            return;
+        }
+        let now = clock::monotonic();
+        let Some(camera) = self.camera.as_mut().filter(|_| now >= self.shutter_due) else {
+            return;
+        };
+        self.shutter_due = now + SHUTTER_INTERVAL;
+        let covered = camera.is_covered().unwrap_or(false);
+        if covered != self.covered {
+            self.covered = covered;
+            self.events.report(Event::LensCovered {
+                by: Shutter::Camera,
+                covered,
+            });
         }
     }
 
@@ -266,6 +294,9 @@ impl Worker {
             Ok(camera) => {
                 self.camera = Some(camera);
                 self.damaged = 0;
+                // Before it shows anything.
+                self.shutter_due = Timestamp::default();
+                self.look_at_shutter();
             }
             Err(error) => self.lose(&error),
         }
@@ -413,6 +444,8 @@ impl Worker {
         }
         self.stop_stream();
         self.camera = None;
+        // The room forgets it with the camera.
+        self.covered = false;
         self.retry_at = error
             .worth_retrying()
             .then(|| clock::monotonic() + REOPEN_INTERVAL);
