@@ -52,7 +52,10 @@ struct Managed {
     layer: Option<Layer>,
     version: Option<Version>,
     on_trial: bool,
+    /// What became of a newer file.
     complaint: Option<String>,
+    /// Why the file that should be in use is not.
+    unusable: Option<String>,
 }
 
 impl From<Settings> for Configuration {
@@ -212,7 +215,11 @@ impl ConfigSource {
         };
         // What is on trial is nothing to go back to.
         let keep = self.config.is_none() && complaint.is_none() && !managed.on_trial;
-        let complaints: Vec<_> = complaint.into_iter().chain(managed.complaint).collect();
+        let complaints: Vec<_> = complaint
+            .into_iter()
+            .chain(managed.unusable)
+            .chain(managed.complaint)
+            .collect();
         Ok(Configuration {
             settings: chosen.effective.settings,
             origins: chosen.effective.origins,
@@ -229,8 +236,8 @@ impl ConfigSource {
     pub fn load_strictly(&self) -> Result<Configuration, String> {
         let mut candidates = self.candidates();
         let managed = self.managed(&candidates, &[], Remote::Current);
-        if let Some(complaint) = managed.complaint {
-            return Err(complaint);
+        if let Some(reason) = managed.unusable {
+            return Err(reason);
         }
         candidates.extend(managed.layer.map(|Layer { file, text }| Candidate {
             file,
@@ -276,9 +283,9 @@ impl ConfigSource {
         };
         let record = match store.record() {
             Ok(record) => record,
-            Err(complaint) => {
+            Err(reason) => {
                 return Managed {
-                    complaint: Some(complaint),
+                    unusable: Some(reason),
                     ..Managed::default()
                 };
             }
@@ -322,9 +329,10 @@ impl ConfigSource {
                 version: Some(version),
                 on_trial,
                 complaint,
+                unusable: None,
             },
             Err(reason) => Managed {
-                complaint: Some(format!(
+                unusable: Some(format!(
                     "remote configuration refused: {reason}; it is left out"
                 )),
                 ..Managed::default()
