@@ -184,6 +184,7 @@ async fn a_signed_file_is_fetched_tried_and_kept() {
         let shown = daemon.shown(&[]);
         (!shown.contains("Far away")).then_some(()).ok_or(shown)
     });
+    daemon.until_health("no remote file", |health| health["remote"] == Value::Null);
     assert!(daemon.fetch().contains("no [remote] url"));
     daemon.stop(libc::SIGTERM);
 }
