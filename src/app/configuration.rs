@@ -31,8 +31,6 @@ pub struct Configuration {
     pub origins: Origins,
     /// What was refused and what stands in for it, in one sentence.
     pub complaint: Option<String>,
-    /// The remote file that is part of it.
-    pub remote: Option<Version>,
     /// The files, to keep a copy of; `None` where none is to be kept.
     layers: Option<Vec<Layer>>,
 }
@@ -50,7 +48,6 @@ enum Remote {
 #[derive(Default)]
 struct Managed {
     layer: Option<Layer>,
-    version: Option<Version>,
     on_trial: bool,
     /// What became of a newer file.
     complaint: Option<String>,
@@ -65,7 +62,6 @@ impl From<Settings> for Configuration {
             settings,
             origins: Origins::default(),
             complaint: None,
-            remote: None,
             layers: None,
         }
     }
@@ -224,7 +220,6 @@ impl ConfigSource {
             settings: chosen.effective.settings,
             origins: chosen.effective.origins,
             complaint: (!complaints.is_empty()).then(|| complaints.join("; ")),
-            remote: managed.version,
             layers: keep.then_some(chosen.layers),
         })
     }
@@ -326,7 +321,6 @@ impl ConfigSource {
         match layer {
             Ok(layer) => Managed {
                 layer: Some(layer),
-                version: Some(version),
                 on_trial,
                 complaint,
                 unusable: None,
