@@ -29,8 +29,6 @@ pub struct Configuration {
     pub origins: Origins,
     /// What was refused and what stands in for it, in one sentence.
     pub complaint: Option<String>,
-    /// The remote file that is part of it.
-    pub remote: Option<Version>,
     /// The files, to keep a copy of; `None` where none is to be kept.
     layers: Option<Vec<Layer>>,
 }
@@ -48,9 +46,11 @@ enum Remote {
 #[derive(Default)]
 struct Managed {
     layer: Option<Layer>,
-    version: Option<Version>,
     on_trial: bool,
+    /// What became of a newer file.
     complaint: Option<String>,
+    /// Why the file that should be in use is not.
+    unusable: Option<String>,
 }
 
 impl From<Settings> for Configuration {
@@ -60,7 +60,6 @@ impl From<Settings> for Configuration {
             settings,
             origins: Origins::default(),
             complaint: None,
-            remote: None,
             layers: None,
         }
     }
@@ -222,12 +221,15 @@ impl ConfigSource {
         };
         // What is on trial is nothing to go back to.
         let keep = self.config.is_none() && complaint.is_none() && !managed.on_trial;
-        let complaints: Vec<_> = complaint.into_iter().chain(managed.complaint).collect();
+        let complaints: Vec<_> = complaint
+            .into_iter()
+            .chain(managed.unusable)
+            .chain(managed.complaint)
+            .collect();
         Ok(Configuration {
             settings: chosen.effective.settings,
             origins: chosen.effective.origins,
             complaint: (!complaints.is_empty()).then(|| complaints.join("; ")),
-            remote: managed.version,
             layers: keep.then_some(chosen.layers),
         })
     }
@@ -239,8 +241,8 @@ impl ConfigSource {
     pub fn load_strictly(&self) -> Result<Configuration, String> {
         let mut candidates = self.candidates();
         let managed = self.managed(&candidates, &[], Remote::Current);
-        if let Some(complaint) = managed.complaint {
-            return Err(complaint);
+        if let Some(reason) = managed.unusable {
+            return Err(reason);
         }
         candidates.extend(managed.layer.map(|Layer { file, text }| Candidate {
             file,
@@ -286,9 +288,9 @@ impl ConfigSource {
         };
         let record = match store.record() {
             Ok(record) => record,
-            Err(complaint) => {
+            Err(reason) => {
                 return Managed {
-                    complaint: Some(complaint),
+                    unusable: Some(reason),
                     ..Managed::default()
                 };
             }
@@ -329,12 +331,12 @@ impl ConfigSource {
         match layer {
             Ok(layer) => Managed {
                 layer: Some(layer),
-                version: Some(version),
                 on_trial,
                 complaint,
+                unusable: None,
             },
             Err(reason) => Managed {
-                complaint: Some(format!(
+                unusable: Some(format!(
                     "remote configuration refused: {reason}; it is left out"
                 )),
                 ..Managed::default()

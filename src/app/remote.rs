@@ -294,7 +294,7 @@ impl Manager {
             Order::StayedUp => {
                 let mut record = self.record();
                 if record.stayed_up()
-                    && let Err(problem) = self.store.remember(&record)
+                    && let Err(problem) = blocking(|| self.store.remember(&record))
                 {
                     log::warn!("remote configuration: {problem}");
                 }
@@ -414,17 +414,17 @@ impl Manager {
             }
             Verdict::Same => {
                 // It may be signed anew by another key.
-                self.store.keep(&text, &signature)?;
+                blocking(|| self.store.keep(&text, &signature))?;
                 if record.complaint.take().is_some() {
-                    self.store.remember(&record)?;
+                    blocking(|| self.store.remember(&record))?;
                     reload(around).await;
                 }
                 format!("version {number} is in use already")
             }
             Verdict::Renew => {
-                self.store.keep(&text, &signature)?;
+                blocking(|| self.store.keep(&text, &signature))?;
                 record.renew(version);
-                self.store.remember(&record)?;
+                blocking(|| self.store.remember(&record))?;
                 self.wanted = None;
                 self.policy.set_trial(None);
                 reload(around).await;
@@ -432,12 +432,12 @@ impl Manager {
             }
             Verdict::Try => {
                 let address = self.server.address().to_owned();
-                if let Err(reason) = around.source.load_offered(&address, &text) {
+                if let Err(reason) = blocking(|| around.source.load_offered(&address, &text)) {
                     return self.refuse(record, &reason, around).await;
                 }
-                self.store.keep(&text, &signature)?;
+                blocking(|| self.store.keep(&text, &signature))?;
                 record.begin(version);
-                self.store.remember(&record)?;
+                blocking(|| self.store.remember(&record))?;
                 log::info!("the remote configuration's version {number} is on trial");
                 reload(around).await;
                 let trial = self.compare(around);
@@ -476,7 +476,7 @@ impl Manager {
             return;
         }
         record.complaint = Some(complaint.to_owned());
-        match self.store.remember(&record) {
+        match blocking(|| self.store.remember(&record)) {
             Ok(()) => reload(around).await,
             Err(problem) => log::error!("{complaint}; this cannot be written down: {problem}"),
         }
@@ -488,7 +488,7 @@ impl Manager {
     }
 
     fn remember(&self, record: &Record) -> bool {
-        let Err(problem) = self.store.remember(record) else {
+        let Err(problem) = blocking(|| self.store.remember(record)) else {
             return true;
         };
         log::error!("remote configuration: {problem}; trying again in {WRITE_AGAIN:?}");
@@ -518,6 +518,11 @@ async fn reload(around: &Surroundings) {
     if let Err(error) = tokio::task::spawn_blocking(move || drop(reload())).await {
         log::error!("reading the configuration again ended in a defect: {error}");
     }
+}
+
+/// For the disk, which may take its time: other tasks go on meanwhile.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
 }
 
 fn authority(

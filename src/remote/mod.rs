@@ -19,6 +19,6 @@ mod store;
 
 pub use fetch::{Fetched, Server, answers};
 pub use policy::{Looked, Order, Policy, Situation, Timing, Trial};
-pub use record::{Digest, Failed, MOST_STARTS, Offer, OnTrial, Record, Verdict, Version};
+pub use record::{Digest, Failed, OnTrial, Record, Verdict, Version};
 pub use signature::verify;
 pub use store::{RemoteFile, Store};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Failed files that are remembered; the oldest is forgotten first.
 const FAILED: usize = 16;
 /// Starts of the program in which a file on trial may fail to reach its server.
-pub const MOST_STARTS: u32 = 5;
+const MOST_STARTS: u32 = 5;
 
 /// SHA-256 of a file's bytes, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,13 +75,6 @@ pub struct Record {
     /// Files that are not tried again; the newest last.
     #[serde(default)]
     pub failed: Vec<Failed>,
-}
-
-/// A file that is signed and allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// The file.
-    pub version: Version,
 }
 
 /// What to do with an offered file.

@@ -496,8 +496,8 @@ fn the_full_file_differs_from_the_defaults_in_everything() {
         .iter()
         .map(|change| change.key())
         .collect();
-    assert_eq!(keys.len(), 20);
+    assert_eq!(keys.len(), 21);
     keys.sort_unstable();
     keys.dedup();
-    assert_eq!(keys.len(), 20);
+    assert_eq!(keys.len(), 21);
 }

@@ -30,7 +30,7 @@ impl Setup {
 
 impl Daemon {
     /// Waits until the copy of the accepted configuration contains this.
-    fn until_kept(&self, text: &str) {
+    pub(super) fn until_kept(&self, text: &str) {
         let copy = self.setup.path("state/accepted.toml");
         until(&format!("{text} in {}", copy.display()), || {
             let kept = fs::read_to_string(&copy).unwrap_or_default();

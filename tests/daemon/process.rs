@@ -218,16 +218,6 @@ impl Daemon {
         (status, begun.elapsed())
     }
 
-    /// It has ended by itself, and can be started again.
-    pub(super) fn has_ended(&mut self) -> bool {
-        let child = self.child.as_mut().expect("it runs");
-        let ended = child.try_wait().unwrap().is_some();
-        if ended {
-            self.child = None;
-        }
-        ended
-    }
-
     /// Waits for the end.
     pub(super) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
@@ -386,6 +376,19 @@ impl Daemon {
             .args(arguments)
             .stdin(Stdio::null())
             .output()
+            .unwrap()
+    }
+
+    /// `huddlectl` with these arguments, begun.
+    pub(super) fn begin(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_huddlectl"))
+            .arg("--socket")
+            .arg(&self.setup.socket)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
             .unwrap()
     }
 

@@ -219,55 +219,66 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// SIGKILL before each step that reaches the disk while a file is taken: each sync, rename and removal. strace(1) counts
-/// them in the real program.
+/// SIGKILL at each step that reaches the disk while a file is taken: strace(1) makes each sync, rename and removal of the
+/// real program last so long that the moment of the kill falls into each of them in turn.
 #[test]
 fn a_kill_at_any_step_of_taking_a_file_leaves_a_box_that_runs() {
     const STEPS: &str = "fsync,?rename,?renameat,?renameat2,?unlink,?unlinkat";
+    const STEP: Duration = Duration::from_millis(80);
     let mut managed = managed("killed");
     managed.publish(1, "[box]\nname = 'version 1'\n");
     let mut daemon = managed.start();
     daemon.until_version(1, false);
+    daemon.until_kept("version 1");
     daemon.stop(libc::SIGTERM);
     let (state, before) = (daemon.setup.path("state"), daemon.setup.path("before"));
     copy(&state, &before);
     managed.publish(2, "[box]\nname = 'version 2'\n");
+    let trace = daemon.setup.path("trace");
+    let delayed = [
+        "strace",
+        "-D",
+        "-f",
+        "-y",
+        "-qqq",
+        "--seccomp-bpf",
+        "-o",
+        trace.to_str().unwrap(),
+        "-e",
+        &format!("trace={STEPS}"),
+        "-e",
+        &format!("inject={STEPS}:delay_enter={}", STEP.as_micros()),
+    ];
+    let delayed: Vec<_> = delayed.map(Into::into).to_vec();
     let mut left = Vec::new();
     loop {
-        let step = left.len() + 1;
         copy(&before, &state);
-        daemon.setup.wrapper = [
-            "strace",
-            "-D",
-            "-f",
-            "-qqq",
-            "--seccomp-bpf",
-            "-o",
-            "/dev/null",
-            "-e",
-            &format!("trace={STEPS}"),
-            "-e",
-            &format!("inject={STEPS}:signal=KILL:when={step}"),
-        ]
-        .map(Into::into)
-        .to_vec();
-        daemon.spawn_as_it_is();
-        let survived = until("its end, or the new file", || {
-            if daemon.has_ended() {
-                return Ok(false);
-            }
-            // Asked at once, it does not wait for its own first look.
-            let said = daemon.fetch();
-            let taken = said.contains("version 2 is on trial") || said.contains("in use already");
-            taken.then_some(true).ok_or(said)
-        });
-        // What follows the answer: the copy of the accepted files, which a trial does not touch.
-        daemon.setup.wrapper.clear();
-        if survived {
-            daemon.kill();
-            break;
-        }
+        daemon.setup.wrapper.clone_from(&delayed);
         managed.web.behave(Manner::Broken);
+        daemon.spawn_as_it_is();
+        daemon.until_version(1, false);
+        managed.web.behave(Manner::Well);
+        let look = daemon.begin(&["fetch"]);
+        // The first step begins once both files have come.
+        until("the file to be fetched", || {
+            let last = managed.web.requests().pop();
+            let fetched = last == Some(("/room-101.toml".to_owned(), 200));
+            fetched.then_some(()).ok_or(format!("{last:?}"))
+        });
+        // Not in place of waiting for something: the moment is what is tried.
+        std::thread::sleep(STEP * left.len() as u32);
+        daemon.kill();
+        let look = look.wait_with_output().unwrap();
+        let answered = String::from_utf8(look.stdout).unwrap().contains("on trial");
+        managed.web.behave(Manner::Broken);
+        managed.web.forget();
+        let steps = fs::read_to_string(&trace).unwrap();
+        let steps = steps
+            .lines()
+            .filter(|line| line.contains("/state/remote"))
+            .count();
+
+        daemon.setup.wrapper.clear();
         daemon.spawn_as_it_is();
         let health =
             daemon.until_health("a version", |health| health["remote"]["version"].is_u64());
@@ -277,13 +288,22 @@ fn a_kill_at_any_step_of_taking_a_file_leaves_a_box_that_runs() {
             shown.contains(&format!("name = \"version {version}\"")),
             "{shown}"
         );
-        assert_eq!(daemon.banner(), "", "step {step}");
+        assert_eq!(daemon.banner(), "", "killed in step {steps}");
         daemon.kill();
-        managed.web.behave(Manner::Well);
-        left.push(version);
+        left.push((steps, version));
+        if answered {
+            break;
+        }
     }
-    println!("killed before step 1, 2, ... it went on with version {left:?}");
-    assert!(left.len() >= 10 && left.is_sorted(), "{left:?}");
+    println!("killed in step, went on with version: {left:?}");
+    let mut steps: Vec<_> = left.iter().map(|(step, _)| *step).collect();
+    steps.dedup();
+    assert!(steps.len() >= 5, "{left:?}");
+    let versions: Vec<_> = left.iter().map(|(_, version)| *version).collect();
+    assert!(
+        versions.first() == Some(&1) && versions.last() == Some(&2),
+        "{left:?}"
+    );
 }
 
 /// A state directory of its own that is too small.

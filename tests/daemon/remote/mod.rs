@@ -164,6 +164,10 @@ async fn a_signed_file_is_fetched_tried_and_kept() {
     assert_eq!(said, "version 2 is on trial\n");
     daemon.until_version(2, false);
     managed.trust(&daemon.setup, &[&other], 3_600_000);
+    until("the new key alone to be trusted", || {
+        let times = daemon.log().matches("applied: remote").count();
+        (times == 2).then_some(()).ok_or(times.to_string())
+    });
     daemon.until_version(2, false);
     assert_eq!(daemon.fetch(), "version 2 is in use already\n");
     // The old one counts no more.
@@ -180,6 +184,7 @@ async fn a_signed_file_is_fetched_tried_and_kept() {
         let shown = daemon.shown(&[]);
         (!shown.contains("Far away")).then_some(()).ok_or(shown)
     });
+    daemon.until_health("no remote file", |health| health["remote"] == Value::Null);
     assert!(daemon.fetch().contains("no [remote] url"));
     daemon.stop(libc::SIGTERM);
 }

@@ -102,6 +102,11 @@ impl Web {
         self.site.lock().unwrap().presented = when;
     }
 
+    /// As if nobody had asked for anything.
+    pub(super) fn forget(&self) {
+        self.site.lock().unwrap().requests.clear();
+    }
+
     /// Paths and the status that each was answered with.
     pub(super) fn requests(&self) -> Vec<(String, u16)> {
         self.site.lock().unwrap().requests.clone()
