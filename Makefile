@@ -21,6 +21,7 @@ build: ## the daemon and its control client, optimised
 	@scripts/setup.sh build
 	cargo build --release --locked
 
+.PHONY: install uninstall deb deb-test
 install: ## lay what is built into DESTDIR (/) below PREFIX (/usr); first: make guest build
 	@scripts/install.sh install
 
