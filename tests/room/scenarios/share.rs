@@ -440,6 +440,27 @@ fn a_share_without_an_m_line_is_pulled_once_by_an_offer_with_room_for_it() {
 }
 
 #[test]
+fn a_share_begun_again_is_pulled_although_the_line_of_the_last_one_was_left_behind() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let generation = bench.connect("z-1");
+    take_offer(&mut bench, "z-1", generation, 2, "sendonly");
+    screen_packets(&mut bench, "z-1", generation);
+    announce(&mut bench, "z-1", true);
+    announce(&mut bench, "z-1", false);
+    bench.flow("z-1", generation, (true, true), 4_000);
+    announce(&mut bench, "z-1", true);
+    bench.take();
+    bench.flow("z-1", generation, (true, true), 2_500);
+    let orders: Vec<_> = bench
+        .orders()
+        .into_iter()
+        .map(|(.., order)| order)
+        .collect();
+    assert_eq!(orders[0], PeerOrder::ReserveSections(4));
+    assert!(matches!(orders[1], PeerOrder::CreateOffer { .. }));
+}
+
+#[test]
 fn keyframes_of_the_screen_are_asked_for_while_it_is_shared_and_merged() {
     let mut bench = sharing_box(&["z-1"]);
     let generation = bench.connect("z-1");
