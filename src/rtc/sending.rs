@@ -131,8 +131,10 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(
-        tracks: (&SendingTrack, &SendingTrack),
-        payload_types: (Arc<PayloadType>, Arc<PayloadType>),
+        (audio, video): (
+            (&SendingTrack, Arc<PayloadType>),
+            (&SendingTrack, Arc<PayloadType>),
+        ),
         screen: Arc<ScreenLine>,
         slot: Slot,
         state: watch::Receiver<ConnectionState>,
@@ -141,8 +143,8 @@ impl Sender {
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            audio: RtpStream::new(tracks.0, payload_types.0)?,
-            video: RtpStream::new(tracks.1, payload_types.1)?,
+            audio: RtpStream::new(audio.0, audio.1)?,
+            video: RtpStream::new(video.0, video.1)?,
             screen,
             slot,
             state,

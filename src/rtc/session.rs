@@ -129,8 +129,10 @@ pub(super) async fn run(parts: Parts) {
     let mut tasks = JoinSet::new();
     let screen = Arc::new(ScreenLine::default());
     let sender = Sender::new(
-        (&connection.audio, &connection.video),
-        payload_types.clone(),
+        (
+            (&connection.audio, Arc::clone(&payload_types.0)),
+            (&connection.video, Arc::clone(&payload_types.1)),
+        ),
         Arc::clone(&screen),
         slot,
         observations.connection.clone(),
