@@ -85,9 +85,11 @@ impl Peer {
     /// The peer said so.
     pub(super) fn on_share_announced(&mut self, sharing: bool, now: Timestamp) {
         if self.screen.announced != Some(sharing) {
+            // Begun again, its line may be one that the last share left behind, and the newest packets may be that one's.
+            let again = self.screen.announced == Some(false);
             self.screen.announced = Some(sharing);
-            // A line that brings nothing was left behind by an earlier share.
-            let flows = self.screen.line
+            let flows = !again
+                && self.screen.line
                 && self
                     .screen
                     .arrived

@@ -447,7 +447,6 @@ fn a_share_begun_again_is_pulled_although_the_line_of_the_last_one_was_left_behi
     screen_packets(&mut bench, "z-1", generation);
     announce(&mut bench, "z-1", true);
     announce(&mut bench, "z-1", false);
-    bench.flow("z-1", generation, (true, true), 4_000);
     announce(&mut bench, "z-1", true);
     bench.take();
     bench.flow("z-1", generation, (true, true), 2_500);
