@@ -22,6 +22,7 @@ mod marking;
 mod negotiation;
 mod probe;
 mod receiving;
+mod rehearsal;
 mod sdp;
 mod sending;
 mod servers;

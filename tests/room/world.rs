@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use huddled::room::*;
 
-use super::bench::{MEETING, settings};
+use super::bench::{MEETING, SECTIONS, settings};
 
 /// SplitMix64, as everywhere: the same seed, the same world.
 #[derive(Clone)]
@@ -181,13 +181,17 @@ fn write_sdp(
         None => String::new(),
         Some(sends) => {
             let way = if sends { "sendrecv" } else { "recvonly" };
-            format!("m=video 9 UDP/TLS/RTP/SAVPF 102\r\na={way}\r\n")
+            format!(
+                "m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:2\r\na=rtpmap:102 H264/90000\r\na={way}\r\n"
+            )
         }
     };
     let tool = if from_box { "a=tool:huddled\r\n" } else { "" };
     Sdp::new(&format!(
-        "v=0\r\no=- {end} {description} IN IP4 0.0.0.0\r\ns=-\r\n{tool}a=fingerprint:sha-256 E{end}\r\n\
-         a=ice-ufrag:u{ufrag}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\n{third}"
+        "v=0\r\no=- {end} {description} IN IP4 0.0.0.0\r\ns=-\r\n{tool}\
+         a=fingerprint:sha-256 {:02X}:{:02X}\r\na=ice-ufrag:u{ufrag}\r\na=ice-pwd:secret\r\n{SECTIONS}{third}",
+        end / 256,
+        end % 256
     ))
 }
 

@@ -8,7 +8,7 @@ use super::super::bench::*;
 fn with_screen(connection: &str, version: u32, direction: &str) -> Sdp {
     let camera = sdp(connection, version, false);
     Sdp::new(&format!(
-        "{}m=video 9 UDP/TLS/RTP/SAVPF 102\r\na={direction}\r\n",
+        "{}m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:2\r\na=rtpmap:102 H264/90000\r\na={direction}\r\n",
         camera.as_str()
     ))
 }
