@@ -67,6 +67,8 @@ struct Lane {
     awaits_keyframe: bool,
     /// To be said once.
     keyframe_needed: bool,
+    /// It was said, or whoever publishes knows.
+    asked: bool,
     dropped: u64,
 }
 
@@ -153,9 +155,11 @@ impl Lane {
     fn push(&mut self, frame: &EncodedVideo) -> bool {
         if self.awaits_keyframe && !frame.keyframe {
             self.dropped += 1;
-            return false;
+            self.keyframe_needed |= !self.asked;
+            return !std::mem::replace(&mut self.asked, true);
         }
         self.awaits_keyframe = false;
+        self.asked = false;
         if self.frames.len() >= VIDEO_CAPACITY {
             // Cleared up to the next keyframe, which may be waiting already or be this very frame.
             let keep = self
@@ -170,6 +174,7 @@ impl Lane {
                 self.dropped += 1;
                 self.awaits_keyframe = true;
                 self.keyframe_needed = true;
+                self.asked = true;
                 return true;
             }
         }
@@ -181,12 +186,15 @@ impl Lane {
         self.dropped += self.frames.len() as u64;
         self.frames.clear();
         self.awaits_keyframe = true;
+        self.asked = true;
     }
 
-    fn set_open(&mut self, open: bool) {
+    /// `asks`: it says at once what it needs; else when there is something that it cannot take.
+    fn set_open(&mut self, open: bool, asks: bool) {
         self.frames.clear();
         self.awaits_keyframe = open;
-        self.keyframe_needed = open;
+        self.keyframe_needed = open && asks;
+        self.asked = asks;
     }
 }
 
@@ -247,10 +255,9 @@ impl Slot {
                 return;
             }
             queue.open = open;
-            queue.video.set_open(open);
-            queue.screen.set_open(open);
-            // Nobody may be sharing: whoever begins sends a keyframe first.
-            queue.screen.keyframe_needed = false;
+            queue.video.set_open(open, true);
+            // Perhaps nothing is shared.
+            queue.screen.set_open(open, false);
             queue.audio.clear();
         }
         if open {
@@ -420,7 +427,8 @@ mod tests {
         slot.set_open(true);
         assert_eq!(drain(&mut slot), ["K"]);
         fanout.publish_screen(&frame(90, false));
-        assert!(drain(&mut slot).is_empty(), "it begins with a keyframe");
+        fanout.publish_screen(&frame(91, false));
+        assert_eq!(drain(&mut slot), ["S"], "it begins with a keyframe");
         for time in 100..109 {
             fanout.publish_screen(&frame(time, time == 100));
         }
@@ -429,7 +437,7 @@ mod tests {
         assert_eq!(drain(&mut slot), ["S", "a2", "v1"]);
         fanout.publish_screen(&frame(110, true));
         assert_eq!(drain(&mut slot), ["s110"]);
-        assert_eq!(slot.drops().screen, 10);
+        assert_eq!(slot.drops().screen, 11);
     }
 
     #[test]

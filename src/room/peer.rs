@@ -389,9 +389,12 @@ impl Peer {
                 }
             }
             State::AwaitingAnswer { .. } => {
-                // It may have thrown our offer away; the same one again costs nothing.
-                connection.negotiation.restart_waits(now);
+                // It may have thrown our offer away; the same one again costs nothing. And it may throw that away as well:
+                // V2 says ready before it asks who is there, and knows nobody until then.
                 self.repeat_offer(dialect, cx);
+                if let Some(connection) = &mut self.connection {
+                    connection.negotiation.restart_waits(now);
+                }
             }
             State::CreatingOffer { .. } => {}
             State::Stable | State::ApplyingAnswer { .. } | State::CreatingAnswer { .. } => {

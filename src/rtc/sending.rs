@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 
-use super::connection::{SendingTrack, random_u32};
+use super::connection::{Connection, SendingTrack, random_u32};
 use super::error::Error;
 use super::handler::KeyframesWanted;
 use super::health::Counters;
@@ -131,18 +131,18 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(
-        tracks: (&SendingTrack, &SendingTrack),
-        payload_types: (Arc<PayloadType>, Arc<PayloadType>),
+        connection: &Connection,
+        payload_types: &(Arc<PayloadType>, Arc<PayloadType>),
         screen: Arc<ScreenLine>,
         slot: Slot,
-        state: watch::Receiver<ConnectionState>,
+        session: (watch::Receiver<ConnectionState>, mpsc::Sender<()>),
         keyframes: KeyframesWanted,
-        ended: mpsc::Sender<()>,
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
+        let (state, ended) = session;
         Ok(Self {
-            audio: RtpStream::new(tracks.0, payload_types.0)?,
-            video: RtpStream::new(tracks.1, payload_types.1)?,
+            audio: RtpStream::new(&connection.audio, Arc::clone(&payload_types.0))?,
+            video: RtpStream::new(&connection.video, Arc::clone(&payload_types.1))?,
             screen,
             slot,
             state,

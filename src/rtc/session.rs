@@ -129,13 +129,12 @@ pub(super) async fn run(parts: Parts) {
     let mut tasks = JoinSet::new();
     let screen = Arc::new(ScreenLine::default());
     let sender = Sender::new(
-        (&connection.audio, &connection.video),
-        payload_types.clone(),
+        &connection,
+        &payload_types,
         Arc::clone(&screen),
         slot,
-        observations.connection.clone(),
+        (observations.connection.clone(), ended_in.clone()),
         keyframes.clone(),
-        ended_in.clone(),
         Arc::clone(&counters),
     );
     let receiving = Arc::new(Receiving {

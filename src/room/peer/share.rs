@@ -85,8 +85,16 @@ impl Peer {
     /// The peer said so.
     pub(super) fn on_share_announced(&mut self, sharing: bool, now: Timestamp) {
         if self.screen.announced != Some(sharing) {
+            // Begun again, its line may be one that the last share left behind, and the newest packets may be that one's.
+            let again = self.screen.announced == Some(false);
             self.screen.announced = Some(sharing);
-            let pulls = sharing && !self.screen.line;
+            let flows = !again
+                && self.screen.line
+                && self
+                    .screen
+                    .arrived
+                    .is_some_and(|at| now.since(at) < SILENCE);
+            let pulls = sharing && !flows;
             self.screen.pull = pulls.then(|| (now + PULL_AFTER, now + PULL_UNTIL));
         }
         self.sharing = self.screen.is_shown(now);
@@ -109,11 +117,7 @@ impl Peer {
         if line != self.screen.line {
             self.screen.line = line;
             self.screen.arrived = None;
-        }
-        if line {
-            self.screen.pull = None;
-        } else if self.screen.announced.is_none() {
-            self.screen.arrived = None;
+            self.screen.pull = self.screen.pull.filter(|_| !line);
         }
     }
 
@@ -126,6 +130,7 @@ impl Peer {
     /// Packets of the second stream.
     pub(super) fn on_screen_packets(&mut self, at: Timestamp) {
         self.screen.arrived = Some(at).max(self.screen.arrived);
+        self.screen.pull = None;
     }
 
     // ---- our screen
@@ -240,7 +245,8 @@ impl Peer {
         {
             if self.may_offer_screen(cx) {
                 self.screen.pull = None;
-                self.sections = self.sections.max(WITH_SCREEN);
+                let another = self.sections + usize::from(self.screen.line);
+                self.sections = another.clamp(WITH_SCREEN, MOST_SECTIONS);
                 self.reserve_sections(cx);
                 self.offer(cx, now);
                 return;

@@ -192,9 +192,9 @@ export class Member {
     if (report) this.reportVideoOff();
   }
 
-  /** A picture of a size of its own, video only, in a stream of its own. */
+  /** A picture of a shape of its own (4:3; browsers scale it), video only, in a stream of its own. */
   openScreen() {
-    this.screen = new CanvasCamera({ width: 480, height: 270, frameRate: 5, hue: 60 });
+    this.screen = new CanvasCamera({ width: 480, height: 360, frameRate: 5, hue: 60 });
     return this.screen;
   }
 

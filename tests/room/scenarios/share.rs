@@ -8,7 +8,7 @@ use super::super::bench::*;
 fn with_screen(connection: &str, version: u32, direction: &str) -> Sdp {
     let camera = sdp(connection, version, false);
     Sdp::new(&format!(
-        "{}m=video 9 UDP/TLS/RTP/SAVPF 102\r\na={direction}\r\n",
+        "{}m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:2\r\na=rtpmap:102 H264/90000\r\na={direction}\r\n",
         camera.as_str()
     ))
 }
@@ -437,6 +437,26 @@ fn a_share_without_an_m_line_is_pulled_once_by_an_offer_with_room_for_it() {
     bench.take();
     bench.flow("z-1", generation, (true, true), 5_000);
     assert!(bench.peer("z-1").sharing && bench.orders().is_empty());
+}
+
+#[test]
+fn a_share_begun_again_is_pulled_although_the_line_of_the_last_one_was_left_behind() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let generation = bench.connect("z-1");
+    take_offer(&mut bench, "z-1", generation, 2, "sendonly");
+    screen_packets(&mut bench, "z-1", generation);
+    announce(&mut bench, "z-1", true);
+    announce(&mut bench, "z-1", false);
+    announce(&mut bench, "z-1", true);
+    bench.take();
+    bench.flow("z-1", generation, (true, true), 2_500);
+    let orders: Vec<_> = bench
+        .orders()
+        .into_iter()
+        .map(|(.., order)| order)
+        .collect();
+    assert_eq!(orders[0], PeerOrder::ReserveSections(4));
+    assert!(matches!(orders[1], PeerOrder::CreateOffer { .. }));
 }
 
 #[test]
