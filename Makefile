@@ -1,5 +1,5 @@
 # Two commands a first user needs: `make demo` and `make test`.
-.PHONY: help demo guest setup build install uninstall deb deb-test lint test test-full chaos lab fresh doc bench clean
+.PHONY: help demo guest setup build lint test test-full chaos lab fresh doc bench clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
@@ -21,6 +21,7 @@ build: ## the daemon and its control client, optimised
 	@scripts/setup.sh build
 	cargo build --release --locked
 
+.PHONY: install uninstall deb deb-test
 install: ## lay what is built into DESTDIR (/) below PREFIX (/usr); first: make guest build
 	@scripts/install.sh install
 

@@ -44,7 +44,7 @@ Type=oneshot
 ExecStart=/bin/bash /inside.sh
 StandardOutput=file:/inside.log
 StandardError=inherit
-ExecStopPost=/bin/systemctl poweroff --no-block
+ExecStopPost=/bin/sh -c 'systemctl poweroff --no-block >/dev/null 2>&1'
 [Install]
 WantedBy=graphical.target
 UNIT
