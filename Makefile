@@ -1,5 +1,5 @@
 # Two commands a first user needs: `make demo` and `make test`.
-.PHONY: help demo guest setup build lint test test-full chaos lab fresh doc bench clean
+.PHONY: help demo guest setup build lint test test-full chaos churn endurance lab fresh doc bench clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
@@ -49,6 +49,13 @@ test-full: ## the slow rest, at most 60 minutes with `make test`
 chaos: setup ## outages of a network and how soon pictures are back, as a table; about 4 minutes, as root
 	cargo build --locked --bins
 	node tests/network/chaos.mjs
+
+churn: setup ## 1000 times leaving and joining: descriptors, threads and the slope of the memory; about 20 minutes
+	HUDDLED_CHURN_CYCLES=$${CYCLES:-1000} cargo test --locked --test it -- --nocapture leaving_and_joining_again_and_again
+
+endurance: setup ## ten minutes each of 5 % loss, 15 % loss and a silent member, without a restart; about 35 minutes, as root
+	cargo build --locked --bins
+	HUDDLED_LOSS_SECONDS=$${SECONDS_EACH:-600} node --test tests/network/loss.test.mjs
 
 lab: ## the binary on kernel drivers in an emulated machine; about 10 minutes the first time, as root
 	@scripts/setup.sh

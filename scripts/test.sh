@@ -11,6 +11,7 @@ step "lints" cargo clippy --locked --all-targets -- -D warnings
 step "a box without a mute gate, for the test that must fail" build_mutant
 step "the binaries" cargo build --locked --bins
 step "unit and integration tests" cargo test --locked --lib --test it
+step "thousands of seeds" scripts/seeds.sh
 step "the guest page" scripts/guest.sh
 step "browsers" browser_set quick
 step "networks that fail" network_set quick

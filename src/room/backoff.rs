@@ -6,8 +6,10 @@ use super::types::Timestamp;
 
 /// The first retry comes within a second.
 const FIRST: Duration = Duration::from_millis(800);
-/// Then at most this far apart.
+/// Then at most this far apart, from the beginning of one attempt to that of the next.
 const FAST_CAP: Duration = Duration::from_secs(3);
+/// An attempt that took longer than that is followed by the next after at most this.
+const NEXT: Duration = Duration::from_millis(100);
 /// How long the fast attempts go on.
 const FAST_FOR: Duration = Duration::from_secs(120);
 /// Then, for ever.
@@ -60,6 +62,23 @@ impl Backoff {
             _ => FAST_CAP,
         };
         rng.jitter(base, 60, 100)
+    }
+
+    /// The wait after an attempt failed that had begun at `begun`: what that took is a part of it, for a server that does not answer
+    /// takes its time.
+    pub(super) fn delay_since(
+        &mut self,
+        begun: Timestamp,
+        rng: &mut Rng,
+        now: Timestamp,
+    ) -> Duration {
+        let delay = self.delay(rng, now);
+        if delay > FAST_CAP {
+            return delay;
+        }
+        delay
+            .saturating_sub(now.since(begun))
+            .max(rng.jitter(NEXT, 20, 100))
     }
 
     /// The wait after the server said no: it heard us, so hurry helps nobody.

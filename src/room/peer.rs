@@ -487,15 +487,15 @@ impl Peer {
 
     /// Junk must not touch a connection, nor what is known about the peer's.
     fn is_usable(&self, sdp: &Sdp, cx: &mut Context<'_>) -> bool {
-        let usable = sdp.is_plausible();
-        if !usable {
-            cx.out.notify_about(
-                &self.id,
-                Level::Warn,
-                "dropped an offer or answer that is no description",
-            );
-        }
-        usable
+        let Some(flaw) = sdp.flaw() else {
+            return true;
+        };
+        cx.out.notify_about(
+            &self.id,
+            Level::Warn,
+            format!("dropped an offer or answer that nobody could take: {flaw}"),
+        );
+        false
     }
 
     pub(super) fn on_candidate(&mut self, candidate: IceCandidate, cx: &mut Context<'_>) {

@@ -26,10 +26,41 @@ impl Sdp {
         self.value("a=ice-ufrag:")
     }
 
-    /// Has what every description of a connection has; anything else is junk, whatever else it says.
-    pub(super) fn is_plausible(&self) -> bool {
+    /// What makes it unusable, as far as its text alone tells; `None` if nothing does. An offer of a new connection costs the one that
+    /// works, so junk must be known before anything is closed: whatever no connection of ours could take.
+    pub(super) fn flaw(&self) -> Option<&'static str> {
         let has = |prefix| self.value(prefix).is_some_and(|value| !value.is_empty());
-        has("m=") && has("a=fingerprint:") && has("a=ice-ufrag:")
+        if !has("a=ice-ufrag:") || !has("a=ice-pwd:") {
+            return Some("it has no ICE credentials");
+        }
+        let mut prints = self
+            .lines()
+            .filter_map(|line| line.strip_prefix("a=fingerprint:"));
+        if !has("a=fingerprint:") || !prints.all(is_fingerprint) {
+            return Some("its DTLS fingerprint is none");
+        }
+        let mut speaks = false;
+        let mut section: Option<Section<'_>> = None;
+        for line in self.lines().chain(["m="]) {
+            if let Some(media) = line.strip_prefix("m=") {
+                if let Some(done) = section.take() {
+                    if !done.named {
+                        return Some("a media section has no a=mid");
+                    }
+                    if !done.is_mapped() {
+                        return Some("a payload type of it means nothing");
+                    }
+                    speaks |= done.speaks;
+                }
+                section = Section::parse(media);
+                if section.is_none() && !media.is_empty() {
+                    return Some("a media section is none");
+                }
+            } else if let Some(section) = &mut section {
+                section.read(line);
+            }
+        }
+        (!speaks).then_some("it has neither Opus nor H.264")
     }
 
     /// Whether it has a video m-line (RFC 8866 section 5.14), in whatever direction.
@@ -46,6 +77,66 @@ impl Sdp {
             .find_map(|line| line.strip_prefix(prefix))
             .map(str::trim)
     }
+}
+
+/// One media section (RFC 8866 section 5.14), as far as it is judged.
+struct Section<'a> {
+    /// Of audio and video that is not rejected; those of other sections mean something else.
+    payload_types: Vec<&'a str>,
+    mapped: Vec<&'a str>,
+    named: bool,
+    /// Offers a codec of ours.
+    speaks: bool,
+}
+
+impl<'a> Section<'a> {
+    /// `media` is what follows `m=`.
+    fn parse(media: &'a str) -> Option<Self> {
+        let mut words = media.split_ascii_whitespace();
+        let (kind, port, _protocol) = (words.next()?, words.next()?, words.next()?);
+        let port: u16 = port.parse().ok()?;
+        let formats: Vec<&str> = words.collect();
+        let judged = matches!(kind, "audio" | "video") && port != 0;
+        (!formats.is_empty()).then(|| Self {
+            payload_types: if judged { formats } else { Vec::new() },
+            mapped: Vec::new(),
+            named: false,
+            speaks: false,
+        })
+    }
+
+    fn read(&mut self, line: &'a str) {
+        if let Some((payload_type, codec)) = line
+            .strip_prefix("a=rtpmap:")
+            .and_then(|map| map.split_once(' '))
+        {
+            self.mapped.push(payload_type);
+            let name = codec.split('/').next().unwrap_or_default();
+            let ours = name.eq_ignore_ascii_case("opus") || name.eq_ignore_ascii_case("H264");
+            self.speaks |= ours && self.payload_types.contains(&payload_type);
+        }
+        self.named |= line
+            .strip_prefix("a=mid:")
+            .is_some_and(|mid| !mid.is_empty());
+    }
+
+    /// Every payload type is either explained or has a meaning of old (RFC 3551 section 6).
+    fn is_mapped(&self) -> bool {
+        let is_static = |format: &str| format.parse::<u8>().is_ok_and(|number| number < 35);
+        self.payload_types
+            .iter()
+            .all(|format| self.mapped.contains(format) || is_static(format))
+    }
+}
+
+/// The name of a hash and bytes in hexadecimal (RFC 8122 section 5).
+fn is_fingerprint(value: &str) -> bool {
+    let Some((_hash, bytes)) = value.trim().split_once(' ') else {
+        return false;
+    };
+    bytes
+        .split(':')
+        .all(|byte| byte.len() == 2 && byte.chars().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 impl IceCandidate {
@@ -84,6 +175,39 @@ mod tests {
     }
 
     #[test]
+    fn junk_is_told_from_a_description() {
+        let good = "v=0\r\na=ice-ufrag:abcd\r\na=ice-pwd:secret\r\na=fingerprint:sha-256 AA:bb\r\n\
+            m=audio 9 UDP/TLS/RTP/SAVPF 111 0\r\na=mid:0\r\na=rtpmap:111 OPUS/48000/2\r\n\
+            m=video 0 UDP/TLS/RTP/SAVPF 120\r\na=mid:1\r\n\
+            m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\n";
+        assert_eq!(Sdp::new(good).flaw(), None);
+        for (from, to) in [
+            ("a=ice-ufrag:abcd", ""),
+            ("a=ice-pwd:secret", "a=ice-pwd:"),
+            ("a=fingerprint:sha-256 AA:bb", ""),
+            ("AA:bb", "zz"),
+            ("AA:bb", ""),
+            ("sha-256 AA:bb", "sha-256"),
+            ("a=mid:0", "a=mid:"),
+            ("a=mid:2", ""),
+            ("m=audio 9", "m=audio 99999"),
+            ("m=audio 9 UDP/TLS/RTP/SAVPF 111 0", "m=audio 9"),
+            (
+                "m=audio 9 UDP/TLS/RTP/SAVPF 111 0",
+                "m=audio 9 UDP/TLS/RTP/SAVPF 111 96",
+            ),
+            ("a=rtpmap:111 OPUS/48000/2", ""),
+            ("OPUS", "none"),
+            ("m=video 0", "m=video 9"),
+        ] {
+            let broken = good.replace(from, to);
+            assert_ne!(broken, good);
+            assert!(Sdp::new(&broken).flaw().is_some(), "{from:?} -> {to:?}");
+        }
+        assert!(Sdp::new("").flaw().is_some());
+    }
+
+    #[test]
     fn no_text_from_outside_panics() {
         let words = [
             "a=fingerprint:",
@@ -91,6 +215,11 @@ mod tests {
             "o=",
             "m=",
             "a=tool:huddled",
+            "a=ice-pwd:x\n",
+            "m=audio 9 RTP 111\n",
+            "a=rtpmap:",
+            "a=mid:",
+            "111 opus/",
             "\r",
             "\n",
             " ",
@@ -114,7 +243,7 @@ mod tests {
                 sdp.is_from_box(),
                 sdp.connection_mark(),
                 sdp.ice_ufrag(),
-                sdp.is_plausible(),
+                sdp.flaw(),
                 sdp.has_video(),
             );
             let candidate = IceCandidate {

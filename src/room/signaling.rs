@@ -28,7 +28,7 @@ const STABLE: Duration = Duration::from_secs(10);
 /// What the server reports is told at most this often.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the server may take to answer after the machine's link changed: a connection that survived that answers at once.
-const LINK_PROBE_WAIT: Duration = Duration::from_millis(1500);
+const LINK_PROBE_WAIT: Duration = Duration::from_millis(800);
 /// A second ghost of ourselves within this time wants a new connection.
 const GHOST_AGAIN: Duration = Duration::from_secs(5);
 
@@ -46,6 +46,7 @@ enum State {
     Idle,
     Connecting {
         session: SessionId,
+        begun: Timestamp,
         until: Timestamp,
     },
     Joining {
@@ -82,6 +83,8 @@ pub(super) struct Signaling {
     /// When members were asked for because of a silence.
     doubted_at: Option<Timestamp>,
     probe_until: Option<Timestamp>,
+    /// That probe is because of the machine's link.
+    link_doubted: bool,
     alone_probe_at: Timestamp,
     refresh_at: Timestamp,
     ghost_at: Option<Timestamp>,
@@ -113,6 +116,7 @@ impl Signaling {
             heard_at: now,
             doubted_at: None,
             probe_until: None,
+            link_doubted: false,
             alone_probe_at: now,
             refresh_at: now,
             ghost_at: None,
@@ -213,6 +217,7 @@ impl Signaling {
         self.enter(
             State::Connecting {
                 session,
+                begun: now,
                 until: now + CONNECT_WAIT,
             },
             out,
@@ -295,7 +300,7 @@ impl Signaling {
                     out.notify(Level::Warn, format!("server lost, trying again: {message}"));
                 }
                 self.refusal = None;
-                let until = now + self.backoff.delay(rng, now);
+                let until = now + self.delay(rng, now);
                 self.enter(
                     State::Waiting {
                         until,
@@ -331,6 +336,18 @@ impl Signaling {
         }
     }
 
+    /// The wait before the next attempt, after what there was has failed.
+    fn delay(&mut self, rng: &mut Rng, now: Timestamp) -> Duration {
+        match self.state {
+            State::Connecting { begun, .. } => self.backoff.delay_since(begun, rng, now),
+            State::Idle
+            | State::Joining { .. }
+            | State::Leaving { .. }
+            | State::Joined { .. }
+            | State::Waiting { .. } => self.backoff.delay(rng, now),
+        }
+    }
+
     /// Gives the connection up ourselves and tries again.
     fn give_up(&mut self, why: &str, rng: &mut Rng, out: &mut Outbox, now: Timestamp) {
         if let Some(session) = self.session() {
@@ -344,7 +361,7 @@ impl Signaling {
             Level::Warn,
             format!("server connection given up, trying again: {why}"),
         );
-        let until = now + self.backoff.delay(rng, now);
+        let until = now + self.delay(rng, now);
         self.enter(
             State::Waiting {
                 until,
@@ -382,7 +399,10 @@ impl Signaling {
                 );
                 self.open(out, now);
             }
-            State::Joined { .. } => self.ask(LINK_PROBE_WAIT, out, now),
+            State::Joined { .. } => {
+                self.ask(LINK_PROBE_WAIT, out, now);
+                self.link_doubted = true;
+            }
         }
     }
 

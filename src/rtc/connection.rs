@@ -229,7 +229,7 @@ async fn add_track(
 
 /// Opus and H.264 with its retransmissions, and nothing else: whatever is registered first would be sent
 /// to us, and we decode no other.
-fn register_codecs(media: &mut MediaEngine) -> Result<(), Error> {
+pub(super) fn register_codecs(media: &mut MediaEngine) -> Result<(), Error> {
     let codec = |payload_type, rtp_codec| RTCRtpCodecParameters {
         rtp_codec,
         payload_type,
@@ -240,7 +240,7 @@ fn register_codecs(media: &mut MediaEngine) -> Result<(), Error> {
     Ok(())
 }
 
-fn opus() -> RTCRtpCodec {
+pub(super) fn opus() -> RTCRtpCodec {
     RTCRtpCodec {
         mime_type: MIME_TYPE_OPUS.to_owned(),
         clock_rate: 48_000,
@@ -251,7 +251,7 @@ fn opus() -> RTCRtpCodec {
 }
 
 /// NACK and PLI feedback is added by the default interceptors.
-fn h264() -> RTCRtpCodec {
+pub(super) fn h264() -> RTCRtpCodec {
     RTCRtpCodec {
         mime_type: MIME_TYPE_H264.to_owned(),
         clock_rate: 90_000,

@@ -21,6 +21,7 @@ mod health;
 mod negotiation;
 mod probe;
 mod receiving;
+mod rehearsal;
 mod sdp;
 mod sending;
 mod servers;

@@ -5,6 +5,7 @@ use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use webrtc::peer_connection::{RTCSdpType, RTCSessionDescription};
 
 use super::error::Error;
+use super::rehearsal::{rehearse_answer, rehearse_offer};
 use super::sdp::{Outline, marked};
 use super::session::Session;
 use crate::room::{NegotiationId, PeerEvent, Sdp};
@@ -83,6 +84,8 @@ impl Session {
             self.broken = true;
             return Err(Error::State("an ICE restart taken back stands in the way"));
         }
+        self.check_sections(&remote)?;
+        rehearse_offer(sdp.as_str()).await?;
         let offer = RTCSessionDescription::offer(sdp.as_str().to_owned())?;
         let answered = self.answer(negotiation, offer, &remote).await;
         self.broken = answered.is_err();
@@ -95,6 +98,19 @@ impl Session {
             negotiation,
             sdp: Sdp::new(&marked(&text)),
         })
+    }
+
+    /// Media sections are never removed nor exchanged (RFC 8829 section 5.2.2).
+    fn check_sections(&self, remote: &Outline) -> Result<(), Error> {
+        let Some(description) = self.description.as_ref() else {
+            return Ok(());
+        };
+        if self.remote_fragment.is_some() && !remote.sections.starts_with(&description.sections) {
+            return Err(Error::Description(
+                "its media sections are not those of this connection".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     async fn answer(
@@ -144,6 +160,7 @@ impl Session {
                 "its media sections are not those of our offer".to_owned(),
             ));
         }
+        rehearse_answer(sdp.as_str()).await?;
         let answer = RTCSessionDescription::answer(sdp.as_str().to_owned())?;
         let connection = &self.connection.inner;
         if let Some(offer) = pending.unapplied.take() {

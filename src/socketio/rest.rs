@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::{Access, describe, trust};
 use crate::room::{Redacted, SignalingFailure};
 
+/// How long TCP and TLS may take, as for the socket. A server that answers that may take its time for the request.
+const CONNECT: Duration = Duration::from_secs(3);
+
 /// How long one request may take.
 pub(super) const REQUEST: Duration = Duration::from_secs(5);
 
@@ -32,6 +35,7 @@ impl Rest {
             return Ok(None);
         }
         let builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
             .timeout(REQUEST)
             .redirect(reqwest::redirect::Policy::none())
             // The WebSocket takes no proxy either.

@@ -26,7 +26,7 @@ const FACTS: usize = 256;
 /// How many messages may wait for the socket. When they do, the connection is as good as lost.
 const OUTGOING: usize = 1024;
 
-/// How long the server may take to join the namespace.
+/// How long the server may take to join the namespace. It has answered by then, and may look its users up.
 const NAMESPACE: Duration = Duration::from_secs(5);
 
 /// How long the socket may refuse to take a message.

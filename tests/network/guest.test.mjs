@@ -58,6 +58,41 @@ suite('a person on the hub', (scenario) => {
       }
     });
   }
+
+  scenario('keeps picture and sound while the hub is unreachable for 6 s', async (lab) => {
+    const host = await lab.network.host('hub');
+    const hub = await Hub.start({ address: host.address, port: 8443, tls: 'self-signed', prefix: host.prefix });
+    try {
+      const { box, guest } = await onHub(lab, hub);
+      await boxSees(box, guest.user);
+      const recorder = lab.record([box]);
+      await recorder.untilBack(box, guest, monotonic(), 10_000);
+      const from = monotonic();
+      await lab.network.cut(host);
+      let frozen = 0;
+      let last = { counter: (await guest.picture(box.user))?.counter, at: monotonic() };
+      const watch = async (until) => {
+        while (monotonic() < until) {
+          const counter = (await guest.picture(box.user))?.counter;
+          if (counter !== undefined && counter !== last.counter) last = { counter, at: monotonic() };
+          else frozen = Math.max(frozen, monotonic() - last.at);
+          await observe(30);
+        }
+      };
+      await watch(from + 6000);
+      const upAt = await lab.network.mend(host);
+      await watch(upAt + 1000);
+      await box.untilJoined(15_000);
+      await watch(monotonic() + 3000);
+      lab.figure('hub-away-gap-guest-sees-the-box', frozen, 'ms', { most: 500 });
+      lab.figure('hub-away-gap-box-sees-the-guest', recorder.longestGap(box, guest, from, monotonic()), 'ms', { most: 500 });
+      lab.figure('hub-away-new-connections', recorder.effort(box, guest, from).connections, 'connections', { most: 0 });
+      await waitFor('no banner is left', async () => (await guest.banner()) === '' && (await box.status()).banner === null, { within: 20_000, state: () => guest.read() });
+    } finally {
+      await guestsGo(lab);
+      await hub.close();
+    }
+  });
 });
 
 async function guestsGo(lab) {

@@ -34,4 +34,26 @@ suite('loss', (scenario) => {
       await everybodySees(recorder, others.map((other) => [box, other]), 10_000);
     }, { limit: 60_000 + SECONDS * 1500 });
   }
+
+  scenario('members that are muted with their cameras off, a box and a browser: no restart, no new connection', async (lab) => {
+    const { box, others, recorder } = await mixedMeeting(lab);
+    const [other, v2] = others;
+    await other.ask('mute');
+    await other.ask('camera', { off: true });
+    await v2.call('setMuted', true);
+    await v2.call('setVideoOff', true);
+    await box.until('both are known to be off', ({ peers }) => [other, v2].every(({ user }) => peers.some((peer) => peer.user_id === user && peer.muted && peer.video_off)), 10_000);
+    await observe(2000);
+    const from = monotonic();
+    await observe(SECONDS * 1000);
+    const to = monotonic();
+    for (const silent of [other, v2]) {
+      const { attempts, connections } = recorder.effort(box, silent, from);
+      const said = JSON.stringify(recorder.said(box, silent, from));
+      assert.deepEqual([attempts, connections], [0, 0], `${silent.label}: ${said}`);
+      assert.equal(await offersBetween(lab, box, silent, from, to), 0, `an offer between the box and ${silent.label}`);
+      lab.figure(`silent-member-${silent.label}-sees-the-box`, (recorder.arrived(silent, box, from, to) * 1000) / (to - from), '/s');
+      assert.ok(recorder.arrived(silent, box, from, to) > SECONDS, `hardly a picture of the box at ${silent.label}`);
+    }
+  }, { limit: 60_000 + SECONDS * 1500 });
 });

@@ -51,6 +51,26 @@ suite('signaling', (scenario) => {
     assert.equal(recorder.effort(box, other, from).connections, 0, 'the connection between the boxes was made anew though nothing was wrong with it');
   });
 
+  scenario('the box’s connection to the server is cut, and theirs are not', async (lab) => {
+    const { box, others, recorder } = await mixedMeeting(lab);
+    await observe(1000);
+    const before = await joins(lab, box);
+    const at = monotonic();
+    await lab.gateway.kill({ user: box.user });
+    await waitFor('joined again', async () => (await joins(lab, box)) > before, { within: 5000 });
+    await box.untilJoined(5000);
+    lab.figure('connection-cut-joined-again-after', monotonic() - at, 'ms', { most: 2000 });
+    await recorder.untilAllBack(others.map((other) => [box, other]), monotonic(), 15_000);
+    // The server told everybody that the box has left: a browser closes its side and builds it anew, a box does not.
+    await observe(3000);
+    for (const other of others) {
+      for (const [receiver, sender, way] of [[box, other, 'in'], [other, box, 'out']]) {
+        lab.figure(`connection-cut-gap-${other.label}-${way}`, recorder.longestGap(receiver, sender, at, monotonic()), 'ms', { most: isBox(other) ? ROOM_GAP : BROWSER_GAP });
+      }
+    }
+    assert.equal(recorder.effort(box, others[0], at).connections, 0, 'the connection between the boxes was made anew though nothing was wrong with it');
+  });
+
   scenario('kill -9 of the box, and it is back at once, muted as it was', async (lab) => {
     const { box, others, recorder } = await mixedMeeting(lab);
     await box.ask('mute');

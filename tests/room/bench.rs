@@ -41,11 +41,20 @@ pub(super) fn id(text: &str) -> PeerId {
 /// A description of connection `connection`, version `version`.
 pub(super) fn sdp(connection: &str, version: u32, from_box: bool) -> Sdp {
     let tool = if from_box { "a=tool:huddled\r\n" } else { "" };
+    let print: Vec<String> = connection
+        .bytes()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    let print = print.join(":");
     Sdp::new(&format!(
-        "v=0\r\no=- 1 {version} IN IP4 0.0.0.0\r\ns=-\r\n{tool}a=fingerprint:sha-256 {connection}\r\n\
-         a=ice-ufrag:{connection}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\n"
+        "v=0\r\no=- 1 {version} IN IP4 0.0.0.0\r\ns=-\r\n{tool}a=fingerprint:sha-256 {print}\r\n\
+         a=ice-ufrag:{connection}\r\na=ice-pwd:secret\r\n{SECTIONS}"
     ))
 }
+
+/// A microphone and a camera.
+pub(super) const SECTIONS: &str = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=rtpmap:111 opus/48000/2\r\n\
+    m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:1\r\na=rtpmap:102 H264/90000\r\n";
 
 pub(super) fn candidate(number: u32, ufrag: Option<&str>) -> IceCandidate {
     IceCandidate {

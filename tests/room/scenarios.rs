@@ -1,5 +1,6 @@
 //! Stories in virtual time.
 
+mod answers;
 mod dialects;
 mod joining;
 mod ladder;

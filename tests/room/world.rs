@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use huddled::room::*;
 
-use super::bench::{MEETING, settings};
+use super::bench::{MEETING, SECTIONS, settings};
 
 /// SplitMix64, as everywhere: the same seed, the same world.
 #[derive(Clone)]
@@ -165,8 +165,10 @@ fn millis(n: u64) -> Duration {
 fn write_sdp(end: usize, description: u64, ufrag: u64, from_box: bool) -> Sdp {
     let tool = if from_box { "a=tool:huddled\r\n" } else { "" };
     Sdp::new(&format!(
-        "v=0\r\no=- {end} {description} IN IP4 0.0.0.0\r\ns=-\r\n{tool}a=fingerprint:sha-256 E{end}\r\n\
-         a=ice-ufrag:u{ufrag}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nm=video 9 UDP/TLS/RTP/SAVPF 102\r\n"
+        "v=0\r\no=- {end} {description} IN IP4 0.0.0.0\r\ns=-\r\n{tool}\
+         a=fingerprint:sha-256 {:02X}:{:02X}\r\na=ice-ufrag:u{ufrag}\r\na=ice-pwd:secret\r\n{SECTIONS}",
+        end / 256,
+        end % 256
     ))
 }
 

@@ -321,3 +321,52 @@ async fn unusable_descriptions_fail_their_negotiation_and_the_next_one_works() {
     .await;
     pair.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_description_the_stack_would_stumble_over_costs_a_connection_nothing() {
+    let mut pair = Pair::connected().await;
+    let offer = description(&pair.a.seen);
+    let text = offer.as_str();
+    let video = text.find("m=video").unwrap();
+    let unusable = [
+        // The same connection by its fingerprint, each with something that no connection of ours can take.
+        text.replace("a=rtpmap:111 ", "a=rtpmap:112 "),
+        text.replace("opus/48000/2", "none/8000")
+            .replace("H264/90000", "VP8/90000"),
+        text.replace("a=fmtp:103 apt=102", "a=fmtp:103 apt=x"),
+        text[..video].to_owned(),
+        text.replace("a=mid:0", "a=mid:9"),
+        text.replace("a=candidate:", "a=candidate:\u{1F980}"),
+        format!("{text}m=video 9 UDP/TLS/RTP/SAVPF 120\r\na=mid:7\r\n"),
+    ];
+    for (index, sdp) in unusable.iter().enumerate() {
+        if sdp == text {
+            continue;
+        }
+        let negotiation = 100 + u64::try_from(index).unwrap();
+        pair.b.order(PeerOrder::AcceptOffer {
+            negotiation: NegotiationId(negotiation),
+            sdp: Sdp::new(sdp),
+        });
+        let event = pair
+            .b
+            .until(|event| failed(event) || matches!(event, PeerEvent::AnswerCreated { .. }))
+            .await;
+        println!("{index}: {event:?}");
+        assert!(failed(&event), "{index}: {event:?}");
+    }
+    assert_eq!(
+        pair.b
+            .count(|event| matches!(event, PeerEvent::SessionDied { .. })),
+        0
+    );
+    // An answer of that kind does no harm either, and the connection can be negotiated and restarted as before.
+    pair.a.offer(7, true);
+    pair.run_with(
+        |pair| pair.a.count(|event| matches!(event, PeerEvent::AnswerApplied { negotiation } if *negotiation == NegotiationId(7))) > 0,
+        |_| {},
+    )
+    .await;
+    assert_eq!(pair.b.state(), ConnectionState::Connected);
+    pair.close().await;
+}

@@ -100,6 +100,10 @@ impl Signaling {
         if let Some(until) = self.probe_until {
             if until <= now {
                 self.give_up("the server does not answer", rng, out, now);
+                if self.link_doubted {
+                    // It was the link, with the old address or route, and not the server: no reason to wait.
+                    self.open(out, now);
+                }
                 return;
             }
         } else if self.quiet_at() <= now {
@@ -135,6 +139,7 @@ impl Signaling {
             ClientMessage::Join
         };
         out.send(question);
+        self.link_doubted = false;
         self.probe_until = Some(now + wait);
     }
 }

@@ -127,6 +127,38 @@ fn retries_are_quick_for_two_minutes_and_then_slow_for_ever() {
 }
 
 #[test]
+fn attempts_that_are_not_answered_begin_at_most_three_seconds_apart() {
+    // What the shell lets an attempt take whose packets nobody answers.
+    const UNANSWERED: u64 = 3_000;
+    let mut bench = Bench::new(settings());
+    bench.tell(Event::Started {
+        persisted: open_state(),
+    });
+    let begin = bench.now;
+    let mut begun = vec![bench.now];
+    let mut fails_at = bench.now + Duration::from_millis(UNANSWERED);
+    while bench.now.since(begin) < Duration::from_secs(300) {
+        bench.pass(50);
+        if opened(&bench.take()) > 0 {
+            begun.push(bench.now);
+            fails_at = bench.now + Duration::from_millis(UNANSWERED);
+        }
+        if bench.now >= fails_at && bench.room.snapshot().signaling == SignalingState::Connecting {
+            lose(&mut bench);
+        }
+    }
+    for pair in begun.windows(2) {
+        let (at, gap) = (pair[0].since(begin), pair[1].since(pair[0]));
+        if at < Duration::from_secs(110) {
+            assert!(gap <= Duration::from_millis(3_200), "{gap:?} at {at:?}");
+        } else if at > Duration::from_secs(130) {
+            assert!(gap >= Duration::from_secs(25), "{gap:?} at {at:?}");
+        }
+    }
+    assert!(begun.len() > 40, "{}", begun.len());
+}
+
+#[test]
 fn a_refusal_is_shown_and_not_hurried() {
     let mut bench = Bench::new(settings());
     bench.tell(Event::Started {
@@ -328,15 +360,22 @@ fn a_session_that_seems_to_stand_is_asked_when_the_link_changes_and_given_up_if_
     let mut bench = Bench::joined(&["z-1"]);
     bench.tell(Event::LinkChanged { up: true });
     assert_eq!(bench.sent(), [ClientMessage::RequestPeers]);
-    bench.pass(1_000);
+    bench.pass(500);
     bench.hear(ServerMessage::UserJoined(row("z-1")));
     bench.pass(5_000);
     assert_eq!(bench.room.snapshot().signaling, SignalingState::Joined);
     bench.tell(Event::LinkChanged { up: true });
-    bench.pass(1_600);
+    bench.take();
+    bench.pass(900);
     assert_eq!(
-        bench.room.snapshot().signaling,
-        SignalingState::Reconnecting
+        opened(&bench.take()),
+        1,
+        "at once: the old address was the reason"
+    );
+    assert_eq!(bench.room.snapshot().signaling, SignalingState::Connecting);
+    assert_eq!(
+        bench.room.snapshot().banner.as_deref(),
+        Some("Reconnecting to server")
     );
 }
 
