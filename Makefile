@@ -1,5 +1,5 @@
 # Two commands a first user needs: `make demo` and `make test`.
-.PHONY: help demo guest setup build install uninstall deb deb-test lint test test-full chaos churn endurance lab fresh doc bench clean
+.PHONY: help demo guest setup build lint test test-full chaos churn endurance lab fresh doc bench clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
