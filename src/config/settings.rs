@@ -143,6 +143,11 @@ impl Settings {
         .collect()
     }
 
+    /// Whether the microphone can hear the speaker: simulated ones do not.
+    pub fn sound_in_one_room(&self) -> bool {
+        !self.microphone.device.is_simulated() && !self.speaker.device.is_simulated()
+    }
+
     /// The room's part.
     pub fn room(&self) -> RoomSettings {
         let identity = self

@@ -124,10 +124,6 @@ fn a_refused_file_is_replaced_by_its_last_accepted_copy_and_the_box_says_so() {
         ),
         ("\u{0}\u{1}", "line 1"),
         ("[video]\nwidth = 641\n", "641 is odd"),
-        (
-            "[panel]\nbackend = \"kernel\"\n",
-            "panel.backend: \"kernel\" is not supported in this version",
-        ),
     ] {
         daemon.kill();
         let path = daemon.setup.config();

@@ -55,11 +55,11 @@ pub(super) fn check(settings: &Settings) -> Vec<Check> {
             ];
         }
     };
-    let loops = match is_simulated(settings) {
+    let loops = match settings.sound_in_one_room() {
         // They do not hear each other, and must not be said to.
-        true => Loop::Simulated,
-        false if has_microphone && has_speaker => Loop::Expected,
-        false => Loop::Half,
+        false => Loop::Apart,
+        true if has_microphone && has_speaker => Loop::Expected,
+        true => Loop::Half,
     };
     let (heard, played) = play_and_listen(&mut *microphone, &mut *speaker);
     let mut checks = Vec::new();
@@ -81,7 +81,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Check> {
                 Verdict::Skipped,
                 "it takes a microphone and a speaker",
             ),
-            Loop::Simulated => Check::new(
+            Loop::Apart => Check::new(
                 "sound loop",
                 Verdict::Skipped,
                 "simulated devices do not hear each other",
@@ -95,12 +95,7 @@ pub(super) fn check(settings: &Settings) -> Vec<Check> {
 enum Loop {
     Expected,
     Half,
-    Simulated,
-}
-
-fn is_simulated(settings: &Settings) -> bool {
-    let simulated = settings.simulated();
-    simulated.contains(&"microphone.device") || simulated.contains(&"speaker.device")
+    Apart,
 }
 
 /// What the microphone gave.
