@@ -363,10 +363,10 @@ async fn a_description_the_stack_would_stumble_over_costs_a_connection_nothing()
     // An answer of that kind does no harm either, and the connection can be negotiated and restarted as before.
     pair.a.offer(7, true);
     pair.run_with(
-        |pair| pair.a.count(|event| matches!(event, PeerEvent::AnswerApplied { negotiation } if *negotiation == NegotiationId(7))) > 0,
+        |pair| pair.a.count(|event| matches!(event, PeerEvent::AnswerApplied { negotiation } if *negotiation == NegotiationId(7))) > 0
+            && pair.b.state() == ConnectionState::Connected,
         |_| {},
     )
     .await;
-    assert_eq!(pair.b.state(), ConnectionState::Connected);
     pair.close().await;
 }
