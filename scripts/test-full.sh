@@ -21,6 +21,7 @@ licences() {
 
 step "documentation" make --no-print-directory doc
 step "licences, sources" licences
+step "without the hub, with the codec as a binary" cargo check --locked --bins --no-default-features --features openh264-libloading
 step "the Yocto layer" scripts/yocto-lint.sh
 step "a box without a mute gate, for the test that must fail" build_mutant
 step "the binaries" cargo build --locked --bins

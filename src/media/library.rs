@@ -21,9 +21,10 @@ pub(super) fn openh264() -> Result<OpenH264API, openh264::Error> {
         Some(path) => path,
         None => "/usr/lib/huddled/libopenh264.so",
     };
-    OpenH264API::from_blob_path(BINARY).inspect_err(|error| {
+    OpenH264API::from_blob_path(BINARY).map_err(|error| {
         log::error!(
             "{BINARY}: not OpenH264 as Cisco publishes it: {error}; install Cisco's binary there"
         );
+        openh264::Error::from(error)
     })
 }
