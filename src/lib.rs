@@ -2,6 +2,7 @@
 
 pub mod room;
 
+pub(crate) mod causes;
 pub mod clock;
 pub mod config;
 pub mod events;

@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("room", 0),
     ("config", 1),
     ("wire", 1),
+    ("causes", 1),
     ("clock", 1),
     ("events", 1),
     ("files", 1),

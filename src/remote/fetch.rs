@@ -7,6 +7,7 @@ use reqwest::header::{ETAG, IF_NONE_MATCH};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, StatusCode, Url};
 
+use crate::causes::describe;
 use crate::clock;
 use crate::config::RemoteSettings;
 
@@ -229,22 +230,6 @@ fn date(since_1970: Duration) -> String {
     };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
-}
-
-/// An error with its causes, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        // Many errors repeat their cause already.
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
-    text.chars().filter(|letter| !letter.is_control()).collect()
 }
 
 #[cfg(test)]

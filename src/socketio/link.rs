@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::rest::SERVER_WORDS;
-use super::{Access, describe, trust};
+use super::{Access, trust};
+use crate::causes::describe;
 use crate::room::{Redacted, SignalingFailure};
 
 /// How long TCP, TLS, WebSocket and Engine.IO may take together: attempts at a server that does not answer begin 3 s apart, so

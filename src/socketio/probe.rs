@@ -4,9 +4,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::header::DATE;
 
+use super::Access;
 use super::rest::{REQUEST, Rest};
 use super::trust;
-use super::{Access, describe};
+use crate::causes::describe;
 use crate::clock;
 use crate::room::SignalingFailure;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
 
-use super::{Access, describe, trust};
+use super::{Access, trust};
+use crate::causes::describe;
 use crate::room::{Redacted, SignalingFailure};
 
 /// How long TCP and TLS may take, as for the socket. A server that answers that may take its time for the request.

@@ -15,7 +15,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::link::{self, Fact};
 use super::rest::Rest;
-use super::{Access, BEAT, Command, describe};
+use super::{Access, BEAT, Command};
+use crate::causes::describe;
 use crate::events::EventSender;
 use crate::room::{ClientMessage, Event, Identity, ServerMessage, SessionId, SignalingFailure};
 use crate::wire::{self, Incoming};
