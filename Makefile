@@ -39,7 +39,7 @@ lint: setup ## formatting and lints, warnings are errors
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-test: setup ## everything that everybody runs; about 18 minutes on 2 cores the first time, 10 later
+test: setup ## everything that everybody runs; about 13 minutes on 2 cores after `make demo`, 18 without it
 	@scripts/test.sh
 
 test-full: ## the slow rest, at most 60 minutes with `make test`
@@ -61,7 +61,7 @@ lab: ## the binary on kernel drivers in an emulated machine; about 10 minutes th
 	@scripts/setup.sh
 	@tests/lab/run.sh
 
-fresh: ## both commands of the README in a plain Debian 12 made for it; about 25 minutes, as root
+fresh: ## both commands of the README in a plain Debian 12 made for it; about 20 minutes, as root
 	@scripts/fresh.sh
 
 doc: ## the crate's documentation, warnings are errors

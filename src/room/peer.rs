@@ -440,6 +440,7 @@ impl Peer {
         }
         self.dialect = Some(dialect);
         self.is_box = sdp.is_from_box();
+        let was_well = self.phase == PeerPhase::Connected;
         self.start_afresh();
         let own_is_greater = *cx.own > self.id;
         let overtaken = self.is_overtaken(now);
@@ -447,8 +448,13 @@ impl Peer {
             self.open_and_accept(sdp, dialect, cx, now);
             return;
         };
-        if overtaken && connection.negotiation.is_restarted_by(&sdp) {
+        let restarts = connection.negotiation.is_restarted_by(&sdp);
+        if overtaken && restarts {
             return;
+        }
+        if was_well && restarts {
+            // It has lost us, and we not it: nothing that we say may be arriving anywhere.
+            cx.out.doubt();
         }
         match connection
             .negotiation
@@ -456,6 +462,9 @@ impl Peer {
         {
             Verdict::Duplicate | Verdict::Ignore | Verdict::Queue => {}
             Verdict::NewConnection => {
+                if was_well {
+                    cx.out.doubt();
+                }
                 self.close(cx, now);
                 // A box always sends; a browser may have been loaded anew without a microphone.
                 self.sends &= self.is_box;

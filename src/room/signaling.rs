@@ -82,6 +82,12 @@ pub(super) struct Signaling {
     pub(super) heard_at: Timestamp,
     /// When members were asked for because of a silence.
     doubted_at: Option<Timestamp>,
+    /// Since when such a question stands unanswered.
+    unanswered_since: Option<Timestamp>,
+    /// When the first message after it came, that was not its answer.
+    passed_over_at: Option<Timestamp>,
+    /// On this connection such a question has been answered: not every server does.
+    answers: bool,
     probe_until: Option<Timestamp>,
     /// That probe is because of the machine's link.
     link_doubted: bool,
@@ -115,6 +121,9 @@ impl Signaling {
             backoff: Backoff::default(),
             heard_at: now,
             doubted_at: None,
+            unanswered_since: None,
+            passed_over_at: None,
+            answers: false,
             probe_until: None,
             link_doubted: false,
             alone_probe_at: now,
@@ -197,6 +206,8 @@ impl Signaling {
         out.set_joined(joined);
         self.state = state;
         self.probe_until = None;
+        self.unanswered_since = None;
+        self.passed_over_at = None;
         self.show(now);
     }
 
@@ -270,6 +281,7 @@ impl Signaling {
                 self.heard_at = now;
                 self.left = false;
                 self.ghosted = false;
+                self.answers = false;
                 self.send_join(session, 1, out, now);
             }
             State::Idle
@@ -422,7 +434,17 @@ impl Signaling {
         }
         self.heard_at = now;
         self.probe_until = None;
+        if self.unanswered_since.is_some() {
+            self.passed_over_at.get_or_insert(now);
+        }
         true
+    }
+
+    /// `meeting:user-joined` of another: the answer to `meeting:request-peers`, from which a live one cannot be told.
+    pub(super) fn on_answered(&mut self) {
+        self.answers = true;
+        self.unanswered_since = None;
+        self.passed_over_at = None;
     }
 
     /// `meeting:joined`. `true`: we are in the meeting only now, not already, and may stay.

@@ -31,6 +31,7 @@ impl Room {
                 self.with_peers(|roster, cx| roster.on_participants(&rows, cx, now));
             }
             ServerMessage::UserJoined(row) => {
+                self.signaling.on_answered();
                 self.with_peers(|roster, cx| roster.on_named(&row, cx, now));
             }
             ServerMessage::UserLeft { user } => {

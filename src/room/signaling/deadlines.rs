@@ -52,7 +52,15 @@ impl Signaling {
         let refresh = self
             .is_joined()
             .then_some((self.refresh_at, "roster refresh due"));
-        first.into_iter().chain(refresh)
+        let deaf = self.deaf_at().map(|at| (at, "server is deaf"));
+        first.into_iter().chain(refresh).chain(deaf)
+    }
+
+    /// When it is settled that what we say does not reach a server that goes on talking. TCP tries more and more seldom then, and
+    /// would go on waiting long after the network is well again; a new connection does not.
+    fn deaf_at(&self) -> Option<Timestamp> {
+        let passed_over = self.passed_over_at.filter(|_| self.answers)?;
+        self.is_joined().then_some(passed_over + PROBE_WAIT)
     }
 
     pub(in super::super) fn handle_timeout(
@@ -97,6 +105,10 @@ impl Signaling {
 
     /// The server acknowledges nothing, so a dead connection shows only by silence after a question.
     fn keep_alive(&mut self, rng: &mut Rng, out: &mut Outbox, now: Timestamp) {
+        if self.deaf_at().is_some_and(|at| at <= now) {
+            self.give_up("the server talks and does not hear us", rng, out, now);
+            return;
+        }
         if let Some(until) = self.probe_until {
             if until <= now {
                 self.give_up("the server does not answer", rng, out, now);
@@ -116,14 +128,16 @@ impl Signaling {
         }
     }
 
-    /// A peer has gone silent. The server is asked for a sign of life, without a limit for it: before a restart is offered it
-    /// should be known that the offer leaves now, and not when the network is back and the old path with it.
+    /// A peer has gone silent, or lost us. The server is asked for a sign of life. In silence there is no limit for it: before a
+    /// restart is offered it should be known that the offer leaves now, and not when the network is back and the old path with
+    /// it. But a server that goes on talking has to answer.
     pub(in super::super) fn on_doubt(&mut self, out: &mut Outbox, now: Timestamp) {
         let asked = self
             .doubted_at
             .is_some_and(|at| now.since(at) < DOUBT_INTERVAL);
         if self.is_joined() && self.has_members && !asked {
             self.doubted_at = Some(now);
+            self.unanswered_since.get_or_insert(now);
             self.asked = true;
             out.send(ClientMessage::RequestPeers);
         }

@@ -208,6 +208,94 @@ fn a_silent_server_is_asked_and_then_left() {
     assert_eq!(bench.peer("z-1").phase, PeerPhase::Connected);
 }
 
+/// A peer that flows, a server that has answered once, and then a silence that was asked about.
+fn doubting() -> Bench {
+    let mut bench = Bench::joined(&["z-1"]);
+    bench.hear(ServerMessage::UserJoined(row("z-1")));
+    let generation = bench.connect("z-1");
+    bench.flow("z-1", generation, (true, true), 2_000);
+    bench.take();
+    bench.pass(1_600);
+    assert_eq!(bench.sent(), [ClientMessage::RequestPeers]);
+    bench
+}
+
+fn gives_up(bench: &mut Bench) -> bool {
+    let session = bench.session;
+    bench.take().contains(&Effect::CloseSignaling {
+        session,
+        leave: false,
+    })
+}
+
+#[test]
+fn a_server_that_talks_and_does_not_hear_is_left_three_seconds_after_it_passed_a_question_over() {
+    let mut bench = doubting();
+    bench.pass(1_000);
+    assert!(!gives_up(&mut bench));
+    // What others say comes; the answer does not.
+    bench.server_talks();
+    bench.pass(2_000);
+    bench.server_talks();
+    bench.pass(900);
+    assert!(!gives_up(&mut bench));
+    bench.pass(200);
+    assert!(gives_up(&mut bench));
+}
+
+#[test]
+fn a_server_that_answers_late_is_not_left() {
+    let mut bench = doubting();
+    bench.server_talks();
+    bench.pass(2_900);
+    bench.hear(ServerMessage::UserJoined(row("z-1")));
+    bench.pass(5_000);
+    assert!(!gives_up(&mut bench));
+}
+
+#[test]
+fn in_a_silence_of_everything_the_question_has_no_limit_of_its_own() {
+    let mut bench = doubting();
+    bench.pass(6_000);
+    assert!(!gives_up(&mut bench));
+    // The network is back; TCP says the question again soon.
+    bench.server_talks();
+    bench.pass(2_900);
+    bench.hear(ServerMessage::UserJoined(row("z-1")));
+    bench.pass(5_000);
+    assert!(!gives_up(&mut bench));
+}
+
+#[test]
+fn a_server_that_never_answered_such_a_question_is_not_left_for_it() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let generation = bench.connect("z-1");
+    bench.flow("z-1", generation, (true, true), 2_000);
+    bench.pass(1_600);
+    for _ in 0..5 {
+        bench.server_talks();
+        bench.pass(1_000);
+    }
+    assert!(!gives_up(&mut bench));
+}
+
+#[test]
+fn an_offer_of_a_peer_that_has_lost_us_while_we_have_it_asks_the_server() {
+    let mut bench = Bench::joined(&["z-box"]);
+    bench.hear_offer("z-box", &sdp("z-box-1", 1, true), Dialect::Media);
+    let (generation, negotiation) = bench.expect_accept_order("z-box");
+    let answered = PeerEvent::AnswerCreated {
+        negotiation,
+        sdp: sdp("own", 1, true),
+    };
+    bench.report("z-box", generation, answered);
+    bench.connected("z-box", generation);
+    bench.flow("z-box", generation, (true, true), 2_000);
+    bench.take();
+    bench.hear_offer("z-box", &sdp("z-box-2", 1, true), Dialect::Media);
+    assert!(bench.sent().contains(&ClientMessage::RequestPeers));
+}
+
 #[test]
 fn alone_the_server_is_asked_by_a_repeated_join_and_rarely() {
     let mut bench = Bench::joined(&[]);
