@@ -53,6 +53,11 @@ pub(super) fn collect(shells: &Shells) -> Value {
             "keyframes_requested": peer.keyframes_requested,
             "round_trip_ms": peer.round_trip_time.map(|time| time.as_secs_f64() * 1000.0),
         })).collect::<Vec<_>>(),
+        "relays": shells.peers.relays().iter().map(|relay| json!({
+            "url": relay.url,
+            "works": relay.works,
+            "problem": relay.problem,
+        })).collect::<Vec<_>>(),
     })
 }
 

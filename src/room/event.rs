@@ -219,6 +219,8 @@ pub enum PeerEvent {
     KeyframeRequested,
     /// The same of our screen.
     ScreenKeyframeRequested,
+    /// A connection to a relay was lost, perhaps the one that this path goes by.
+    RelayLost,
     /// The connection ended while nobody was closing it.
     SessionDied {
         /// What was seen.

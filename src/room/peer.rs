@@ -44,8 +44,8 @@ const STALE: Duration = Duration::from_secs(5);
 const SUSPECT: Duration = Duration::from_secs(10);
 /// How long an old path gets to heal by itself once the link or the server is back.
 const HEAL: Duration = Duration::from_secs(1);
-/// For how long a change of the link is a second source for a silence.
-const LINK_DOUBT: Duration = Duration::from_secs(10);
+/// For how long a change of the link, or the loss of a relay, is a second source for a silence.
+const PATH_DOUBT: Duration = Duration::from_secs(10);
 /// A path that has come back may lose the keyframe that opened it, and a browser asks for another only after 3 s.
 const KEYFRAME_AGAIN: Duration = Duration::from_millis(500);
 /// How long after its own silence a box does not take up the restart offer of another that was under way meanwhile.
@@ -169,7 +169,7 @@ pub(super) struct Peer {
     restarted: bool,
     /// When the restart was negotiated whose packets are awaited; older ones prove nothing.
     proof_since: Option<Timestamp>,
-    link_changed_at: Option<Timestamp>,
+    path_doubted_at: Option<Timestamp>,
     /// When the present silence was noticed: a restart waits for a later sign of life of the server.
     silent_since: Option<Timestamp>,
     /// When a recovered peer gets another keyframe.
@@ -219,7 +219,7 @@ impl Peer {
             sends: false,
             restarted: false,
             proof_since: None,
-            link_changed_at: None,
+            path_doubted_at: None,
             silent_since: None,
             keyframe_at: None,
             healed_at: None,

@@ -44,6 +44,11 @@ const KEEP_ALIVE: Duration = Duration::from_millis(300);
 /// the path is down would never end.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const CHECKS: u16 = 1000;
+/// How long the checks of better ways may take before one is taken that works: an address of the peer that only its packets
+/// told us (its candidates have names that end in .local, or are late) for one more round of checks, a relay for a
+/// second, where others are possible at all. The crate waits 1 s and 2 s, after an ICE restart as well.
+const ACCEPT_UNTOLD: Duration = CHECK_INTERVAL;
+const ACCEPT_RELAY: Duration = Duration::from_secs(1);
 /// An allocation is prolonged at least this often. The crate does not repeat a request that the server refused for a
 /// stale nonce (438), and by default asks once in half of the allocation's life: one such refusal would end a call.
 const ALLOCATION_REFRESH: Duration = Duration::from_secs(60);
@@ -135,6 +140,11 @@ impl Connection {
                 Some(KEEP_ALIVE),
             )
             .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS))
+            .with_prflx_acceptance_min_wait(Some(ACCEPT_UNTOLD))
+            .with_relay_acceptance_min_wait(Some(match servers.relay_only {
+                true => Duration::ZERO,
+                false => ACCEPT_RELAY,
+            }))
             .with_discard_local_candidates_during_ice_restart(true)
             // Always passive as the answerer: the default answers `active` even where the running DTLS
             // session has us passive, which Chromium refuses.

@@ -29,6 +29,17 @@ pub struct PeerHealth {
     pub round_trip_time: Option<Duration>,
 }
 
+/// What is known of one TURN server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayHealth {
+    /// As in the settings.
+    pub url: String,
+    /// It gave us an allocation, or refused one, when it was last asked; `None` while it was not asked.
+    pub works: Option<bool>,
+    /// What is wrong and what to do, as in the log; never a secret.
+    pub problem: Option<String>,
+}
+
 /// The counting side of [`PeerHealth`].
 #[derive(Debug, Default)]
 pub(super) struct Counters {

@@ -39,7 +39,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 pub use credentials::{IceCredentials, Login, SecretSource};
-pub use health::PeerHealth;
+pub use health::{PeerHealth, RelayHealth};
 
 use crate::events::EventSender;
 use crate::media::fanout::Fanout;
@@ -204,6 +204,11 @@ impl Peers {
             .filter(|(_, session)| !session.closing && !session.task.is_finished())
             .map(|((peer, generation), session)| session.counters.health(peer.clone(), *generation))
             .collect()
+    }
+
+    /// What is known of each TURN server of the settings.
+    pub fn relays(&self) -> Vec<RelayHealth> {
+        self.servers.health()
     }
 
     /// Closes every connection and waits for it, within 1.5 s altogether.

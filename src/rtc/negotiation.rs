@@ -49,7 +49,7 @@ impl Session {
         });
         Ok(PeerEvent::OfferCreated {
             negotiation,
-            sdp: Sdp::new(&marked(&text)),
+            sdp: Sdp::new(&marked(&self.shown(&text))),
         })
     }
 
@@ -97,7 +97,7 @@ impl Session {
         self.read_payload_types().await;
         Ok(PeerEvent::AnswerCreated {
             negotiation,
-            sdp: Sdp::new(&marked(&text)),
+            sdp: Sdp::new(&marked(&self.shown(&text))),
         })
     }
 

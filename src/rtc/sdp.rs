@@ -28,6 +28,30 @@ pub(super) fn marked(local: &str) -> String {
     text
 }
 
+/// A description or candidate whose relayed candidates do not tell the address they were got from, which is ours
+/// (RFC 8839 section 5.1).
+pub(super) fn without_bases(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let mut before = "";
+        for (number, word) in line.split(' ').enumerate() {
+            if number > 0 {
+                shown.push(' ');
+            }
+            let value = word.trim_end_matches(['\r', '\n']);
+            shown.push_str(match before {
+                "raddr" if value.contains(':') => "::",
+                "raddr" => "0.0.0.0",
+                "rport" => "9",
+                _ => value,
+            });
+            shown.push_str(&word[value.len()..]);
+            before = value;
+        }
+    }
+    shown
+}
+
 /// The media sections of a description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outline {
@@ -103,6 +127,24 @@ impl Outline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relayed_candidate_can_be_shown_without_our_address() {
+        let candidate = "candidate:1 1 udp 5 192.0.2.9 50000 typ relay";
+        assert_eq!(
+            without_bases(&format!("{candidate} raddr 10.0.0.7 rport 4711")),
+            format!("{candidate} raddr 0.0.0.0 rport 9")
+        );
+        let description = |base: &str, port: u16| {
+            format!(
+                "v=0\r\ns=- raddr\r\na={candidate} raddr {base} rport {port} ufrag x\r\na=mid:0\r\n"
+            )
+        };
+        assert_eq!(
+            without_bases(&description("fd00::7", 4711)),
+            description("::", 9)
+        );
+    }
 
     const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:abcd\r\na=ice-pwd:secret\r\n\

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rtc::peer_connection::transport::RTCIceServer;
+use tokio::sync::watch;
 
 use super::RtcSettings;
 use super::addresses::{ServerUrl, has_ipv4, resolve};
 use super::credentials::{IceCredentials, Login, SecretSource};
-use super::forwarder::{Endpoint, Forwarder, Target, Trust};
+use super::forwarder::{Endpoint, Forwarder, Losses, Target, Trust};
+use super::health::RelayHealth;
 use super::probe::probe;
 use super::standing::{Problem, Standing};
 use crate::clock;
@@ -26,6 +28,7 @@ pub(super) struct Servers {
     /// Only relayed candidates are used.
     pub(super) relay_only: bool,
     entries: Vec<Entry>,
+    losses: Losses,
 }
 
 struct Entry {
@@ -57,6 +60,7 @@ struct Relay {
     /// By the family of their loopback address; made when first needed.
     v4: Mutex<Option<Forwarder>>,
     v6: Mutex<Option<Forwarder>>,
+    losses: Losses,
 }
 
 impl Servers {
@@ -69,13 +73,14 @@ impl Servers {
             }
             found
         });
+        let losses = Arc::new(watch::Sender::new(()));
         let servers = settings.ice_servers.iter();
         let entries: Vec<_> = servers
             .filter_map(|server| {
                 let ways: Vec<_> = server
                     .urls
                     .iter()
-                    .filter_map(|url| way(url, server.ca.as_ref(), proxy.as_ref()))
+                    .filter_map(|url| way(url, server.ca.as_ref(), proxy.as_ref(), &losses))
                     .collect();
                 Some(Entry {
                     standing: Standing::new(server.urls.first()?),
@@ -91,7 +96,19 @@ impl Servers {
         Self {
             relay_only: settings.relay_only,
             entries,
+            losses,
         }
+    }
+
+    /// Changes whenever a connection to a relay was lost, whosever allocation it carried.
+    pub(super) fn losses(&self) -> watch::Receiver<()> {
+        self.losses.subscribe()
+    }
+
+    /// What is known of each relay.
+    pub(super) fn health(&self) -> Vec<RelayHealth> {
+        let entries = self.entries.iter();
+        entries.flat_map(Entry::health).collect()
     }
 
     /// The servers of now. One that cannot be used is left out with a sentence in the log.
@@ -130,6 +147,23 @@ impl Servers {
 }
 
 impl Entry {
+    fn health(&self) -> impl Iterator<Item = RelayHealth> {
+        // Without credentials nothing is asked.
+        let unreadable = self.standing.problem();
+        self.ways.iter().filter_map(move |way| {
+            let standing = way.relay_standing()?;
+            let problem = unreadable.clone().or_else(|| standing.problem());
+            Some(RelayHealth {
+                url: standing.url().to_owned(),
+                works: match problem {
+                    Some(_) => Some(false),
+                    None => standing.is_well().then_some(true),
+                },
+                problem,
+            })
+        })
+    }
+
     /// Keeps what was read, or tells why nothing was. Returns what to ask with; `None` if there is nothing.
     fn note(&self, read: Result<Option<Login>, String>) -> Option<Login> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +181,12 @@ impl Entry {
     }
 }
 
-fn way(url: &str, ca: Option<&SecretSource>, proxy: Option<&Endpoint>) -> Option<Way> {
+fn way(
+    url: &str,
+    ca: Option<&SecretSource>,
+    proxy: Option<&Endpoint>,
+    losses: &Losses,
+) -> Option<Way> {
     let Some(parts) = ServerUrl::parse(url) else {
         log::error!("{url} is not a stun:, turn: or turns: URL; it is not used");
         return None;
@@ -171,6 +210,7 @@ fn way(url: &str, ca: Option<&SecretSource>, proxy: Option<&Endpoint>) -> Option
         }),
         v4: Mutex::new(None),
         v6: Mutex::new(None),
+        losses: Arc::clone(losses),
     }))
 }
 
@@ -185,6 +225,14 @@ fn proxy_endpoint(url: &str) -> Option<Endpoint> {
 }
 
 impl Way {
+    /// Of a relay; `None` for a server that does not relay.
+    fn relay_standing(&self) -> Option<&Standing> {
+        match self {
+            Self::Direct(direct) => direct.url.turn.then_some(&direct.standing),
+            Self::Forwarded(relay) => Some(&relay.standing),
+        }
+    }
+
     async fn urls(&self, login: &Login) -> Vec<String> {
         match self {
             Self::Direct(direct) => {
@@ -230,7 +278,13 @@ impl Relay {
         let slot = if v4 { &self.v4 } else { &self.v6 };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {
-            match Forwarder::start(v4, Arc::clone(&self.target), Arc::clone(&self.standing)) {
+            let started = Forwarder::start(
+                v4,
+                Arc::clone(&self.target),
+                Arc::clone(&self.standing),
+                Arc::clone(&self.losses),
+            );
+            match started {
                 Ok(forwarder) => *slot = Some(forwarder),
                 Err(error) => self.standing.fails(Problem::error(format!(
                     "no loopback port for it: {error}; this connection goes without it"

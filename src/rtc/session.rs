@@ -17,7 +17,7 @@ use super::handler::{Finding, KeyframeWatch, KeyframesWanted, Observations};
 use super::health::Counters;
 use super::negotiation::PendingOffer;
 use super::receiving::{Receiving, ScreenChoice};
-use super::sdp::Outline;
+use super::sdp::{Outline, without_bases};
 use super::sending::{PayloadType, ScreenLine, Sender};
 use super::servers::Servers;
 use crate::events::EventSender;
@@ -234,6 +234,7 @@ impl Session {
         let mut look = interval(ARRIVALS_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = (arrivals.report(), None);
+        let mut losses = self.servers.losses();
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -256,6 +257,7 @@ impl Session {
                     let state = *self.observations.ice.borrow_and_update();
                     self.report(PeerEvent::IceConnectionState(state));
                 }
+                Ok(()) = losses.changed() => self.report(PeerEvent::RelayLost),
                 () = arrivals.resumed() => self.tell_arrivals(&mut told),
                 _ = look.tick() => self.tell_arrivals(&mut told),
                 () = asked_after(screen_quiet_until, &keyframes.screen) => {
@@ -436,7 +438,7 @@ impl Session {
         self.report(PeerEvent::LocalCandidate {
             negotiation,
             candidate: IceCandidate {
-                candidate,
+                candidate: self.shown(&candidate),
                 // Everything is bundled into the first m-line's transport (RFC 9143).
                 sdp_mid: description
                     .and_then(|outline| outline.sections.first())
@@ -446,6 +448,14 @@ impl Session {
                     .and_then(|outline| outline.username_fragment.clone()),
             },
         });
+    }
+
+    /// A description or candidate as the peer may see it.
+    pub(super) fn shown(&self, text: &str) -> String {
+        match self.servers.relay_only {
+            true => without_bases(text),
+            false => text.to_owned(),
+        }
     }
 
     async fn read_round_trip(&self) {

@@ -60,6 +60,18 @@ impl Standing {
         }
     }
 
+    /// What it is called in the settings.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What was wrong with it when it was last heard of; never a secret.
+    pub(super) fn problem(&self) -> Option<String> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = told.as_ref()?.as_ref().err()?;
+        Some(problem.text.clone())
+    }
+
     /// It did what it should when it was last heard of.
     pub(super) fn is_well(&self) -> bool {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,9 +8,10 @@ const CLOCK_READINGS = 15;
 
 /**
  * One browser process; `launch` gives it a profile folder of its own.
- * @param {{executable?: string, args?: string[]}} options a program to start in its place, and further arguments
+ * @param {{executable?: string, args?: string[], mdns?: boolean}} options a program to start in its place, further arguments, and
+ *   whether its addresses are hidden behind names in .local from pages that may not capture
  */
-export function launchChromium({ executable = EXECUTABLE, args = [] } = {}) {
+export function launchChromium({ executable = EXECUTABLE, args = [], mdns = false } = {}) {
   return chromium.launch({
     executablePath: executable,
     headless: true,
@@ -19,7 +20,8 @@ export function launchChromium({ executable = EXECUTABLE, args = [] } = {}) {
       '--no-sandbox',
       '--disable-gpu',
       '--autoplay-policy=no-user-gesture-required',
-      '--use-fake-ui-for-media-stream',
+      // Pages without a permission get names in .local; this flag grants it to all of them.
+      ...(mdns ? ['--enable-features=WebRtcHideLocalIpsWithMdns'] : ['--use-fake-ui-for-media-stream']),
       '--use-fake-device-for-media-stream',
       '--disable-background-networking',
       '--disable-background-timer-throttling',
@@ -38,10 +40,11 @@ export function launchChromium({ executable = EXECUTABLE, args = [] } = {}) {
 export class MemberPage {
   /**
    * @param {import('playwright-core').Browser} browser
-   * @param {{manner: 'v1' | 'v2' | 'good', origin: string, user: string, meeting: string, query?: Record<string, string | number>}} options
+   * @param {{manner: 'v1' | 'v2' | 'good', origin: string, user: string, meeting: string, query?: Record<string, string | number>,
+   *   permissions?: string[]}} options  without a permission to capture, the browser hides its addresses behind names in .local
    */
-  static async open(browser, options) {
-    const context = await browser.newContext({ viewport: { width: 480, height: 320 }, permissions: ['camera', 'microphone'] });
+  static async open(browser, { permissions = ['camera', 'microphone'], ...options }) {
+    const context = await browser.newContext({ viewport: { width: 480, height: 320 }, permissions });
     const page = await context.newPage();
     const member = new MemberPage(context, page, options);
     await member.load();

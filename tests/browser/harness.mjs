@@ -200,10 +200,16 @@ export class Lab {
       await write(`guest${index}.json`, JSON.stringify(state, null, 1));
       await write(`guest${index}.log`, guest.console.join('\n'));
     }
+    for (const [name, text] of this.logs()) await write(`${name}.log`, text);
     await write('server.log', (this.gateway.lines ?? []).slice(-500).join('\n'));
     const events = (await this.gateway.received()).filter(({ args, user }) => JSON.stringify(args).includes(this.meeting) || this.users.includes(user));
     await write('gateway.log', events.map(({ at, user, event, dropped }) => `${new Date(at).toISOString()} ${user} ${event}${dropped ? ' (dropped)' : ''}`).join('\n'));
     await appendFile(join(this.output, 'failures.txt'), `${this.world.name}: ${this.title}: ${failure.message}\n`).catch(() => {});
+  }
+
+  /** Logs of what else runs for the scenario: [name, text]. */
+  logs() {
+    return [];
   }
 
   get users() {

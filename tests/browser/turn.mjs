@@ -3,7 +3,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, isIP } from 'node:net';
 import { join } from 'node:path';
 import { networkInterfaces } from 'node:os';
 import { promisify } from 'node:util';
@@ -79,13 +79,13 @@ function accepts(port) {
   });
 }
 
-/** An authority of our own and one certificate of it for `name`, as files in `folder`. */
+/** An authority of our own and one certificate of it for `name` (or an address), as files in `folder`. */
 export async function makeCertificate(folder, name = 'localhost') {
   const file = (end) => join(folder, `${name}-${end}`);
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
   await run('openssl', ['req', '-x509', ...key, '-keyout', file('ca.key'), '-out', file('ca.pem'), '-subj', '/CN=Authority of a test', '-days', '2']);
   await run('openssl', ['req', ...key, '-keyout', file('key.pem'), '-out', file('request'), '-subj', `/CN=${name}`]);
-  await writeFile(file('names'), `subjectAltName = DNS:${name}\n`);
+  await writeFile(file('names'), `subjectAltName = ${isIP(name) ? 'IP' : 'DNS'}:${name}\n`);
   await run('openssl', ['x509', '-req', '-in', file('request'), '-CA', file('ca.pem'), '-CAkey', file('ca.key'), '-CAcreateserial', '-out', file('cert.pem'), '-days', '2', '-extfile', file('names')]);
   return { ca: file('ca.pem'), cert: file('cert.pem'), key: file('key.pem') };
 }

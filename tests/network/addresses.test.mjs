@@ -1,20 +1,17 @@
-// Which ways there are: the other family of addresses, none at the start, two cables; and what packets say of themselves.
+// Which ways there are: the other family of addresses, none at the start, two cables, names in the place of addresses; and what
+// packets say of themselves.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { assertBothWays, untilBoxSees } from '../browser/measure.mjs';
 import { monotonic, observe, waitFor } from '../browser/wait.mjs';
 import { suite } from './harness.mjs';
 
-const run = promisify(execFile);
 const MARKS = { sound: 46, camera: 34, screen: 18 };
 
-/** How many packets the switch counted for each comment of its rules. */
-async function counted(network) {
-  const { stdout } = await run('ip', ['netns', 'exec', network.switch, 'nft', 'list', 'table', 'bridge', 'huddled']);
-  const lines = stdout.matchAll(/counter packets (\d+) bytes \d+ comment "([^"]+)"/g);
-  return Object.fromEntries([...lines].map(([, packets, name]) => [name, Number(packets)]));
+/** Candidates that a user sent, in descriptions and alone. */
+async function candidatesOf(lab, user) {
+  const events = await lab.gateway.received({ user });
+  return events.flatMap(({ payload }) => JSON.stringify(payload ?? {}).match(/candidate:\d[^"\\]*/g) ?? []);
 }
 
 suite('addresses', (scenario) => {
@@ -24,13 +21,11 @@ suite('addresses', (scenario) => {
     await assertBothWays(box, member);
     await box.ask('share', { on: true });
     await member.until('shows the screen', ({ screens }) => screens[box.user]?.picture.width === 1280);
-    const rules = Object.entries(MARKS).map(([name, mark]) => `iifname "to-${box.host.name}" ip protocol udp ip dscp ${mark} counter comment "${name}"`);
-    await lab.network.setRules('marks', rules);
+    await lab.network.count(Object.fromEntries(Object.entries(MARKS).map(([name, mark]) => [name, `iifname "to-${box.host.name}" ip protocol udp ip dscp ${mark}`])));
     await waitFor('packets of each kind', async () => {
-      const packets = await counted(lab.network);
+      const packets = await lab.network.counted();
       return Object.keys(MARKS).every((name) => packets[name] > 20);
-    }, { state: () => counted(lab.network) });
-    await lab.network.setRules('marks', []);
+    }, { state: () => lab.network.counted() });
   });
 
   scenario('where nothing goes by IPv4, pictures and sound go by IPv6', async (lab) => {
@@ -42,6 +37,44 @@ suite('addresses', (scenario) => {
     await assertBothWays(box, member);
     lab.figure('ipv6-both-ways-after', monotonic() - startedAt, 'ms');
   });
+
+  scenario('on a network without IPv4, server included, a box, another box and a browser meet', async (lab) => {
+    const boxes = await lab.boxesWith('8', 'c');
+    assert.match(lab.gateway.url, /\/\/\[fd99:/);
+    const startedAt = monotonic();
+    const member = await lab.member('v2');
+    await Promise.all([
+      ...boxes.map((box) => assertBothWays(box, member, { memberTone: null })),
+      untilBoxSees(boxes[0], boxes[1].user),
+      untilBoxSees(boxes[1], boxes[0].user),
+    ]);
+    lab.figure('ipv6-only-all-see-each-other-after', monotonic() - startedAt, 'ms');
+    const candidates = await candidatesOf(lab, boxes[0].user);
+    assert.ok(candidates.length > 0 && candidates.every((candidate) => candidate.includes(' fd99:')), candidates.join('\n'));
+  }, { families: { ipv4: false, ipv6: true } });
+
+  for (const [id, who] of [['f', 'offers'], ['0', 'answers']]) {
+    scenario(`a browser that ${who} and shows nothing but names in .local is met as soon as one that shows its addresses`, async (lab) => {
+      const box = await lab.box({ id: '8' });
+      const took = {};
+      for (const mdns of [false, true]) {
+        const member = await lab.member('v2', { id, mdns });
+        await member.untilConnected(box.user);
+        await assertBothWays(box, member);
+        const { created, connectedAt } = (await member.read()).peers[box.user];
+        took[mdns] = connectedAt - created;
+        const hosts = (await candidatesOf(lab, member.user)).filter((candidate) => candidate.includes('typ host'));
+        const hidden = hosts.filter((candidate) => /\S+\.local /.test(candidate));
+        // A browser that offers keeps its candidates to itself, but for those in its next description.
+        assert.equal(hidden.length, mdns ? hosts.length : 0, hosts.join('\n'));
+        if (id === '0') assert.ok(hosts.length > 0);
+        lab.figure(`${mdns ? 'local-names' : 'addresses'}-browser-${who}-connected-after`, took[mdns], 'ms');
+        await member.close();
+        await box.until('it has left', ({ peers }) => !peers.some((peer) => peer.user_id === member.user));
+      }
+      lab.figure(`local-names-browser-${who}-cost`, took[true] - took[false], 'ms', { most: 1500, goal: 500 });
+    });
+  }
 
   scenario('a box that starts without any network meets the others once there is one', async (lab) => {
     const member = await lab.member('v2');

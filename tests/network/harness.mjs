@@ -28,16 +28,16 @@ export const SMALL = { size: '320x180', fps: 15 };
 /**
  * A group of scenarios.
  * @param {string} name
- * @param {(scenario: (title: string, body: (lab: NetworkLab) => Promise<void>, options?: {limit?: number}) => void) => void} define
- *   `limit`: of one attempt, ms
+ * @param {(scenario: (title: string, body: (lab: NetworkLab) => Promise<void>, options?: {limit?: number, families?: object}) => void) => void} define
+ *   `limit`: of one attempt, ms; `families`: of every host's addresses, {ipv6, ipv4} as for a host of a network
  */
 export function suite(name, define) {
   requireNetworks();
   sweep();
   weigh();
   describe(name, () => {
-    define((title, body, { limit = SCENARIO_LIMIT } = {}) => {
-      it(title, { timeout: limit * 2 }, () => runScenario({ name }, title, body));
+    define((title, body, { limit = SCENARIO_LIMIT, families = {} } = {}) => {
+      it(title, { timeout: limit * 2 }, () => runScenario({ name, families }, title, body));
     });
   });
 }
@@ -80,6 +80,8 @@ export class NetworkLab extends Lab {
     this.output = OUTPUT;
     this.browsers = [];
     this.recorders = [];
+    /** Programs on hosts, to be ended with the scenario. @type {{close: () => Promise<void>, log: () => string}[]} */
+    this.services = [];
     /** Demands that were not met. @type {string[]} */
     this.misses = [];
   }
@@ -88,13 +90,13 @@ export class NetworkLab extends Lab {
     await super.prepare();
     directories.add(this.directory);
     this.network = await Network.create();
-    this.serverHost = await this.network.host('server');
+    this.serverHost = await this.network.host('server', this.world.families);
     this.gateway = await RemoteGateway.start(this.serverHost, join(this.directory, 'gateway.sock'));
   }
 
   /** A box that is not started yet, on a host of its own: `box.host`. `ipv6`: with addresses of both families. */
   async prepareBox({ ipv6, ...options } = {}) {
-    const host = await this.network.host(`box${this.boxes.length}`, { ipv6 });
+    const host = await this.network.host(`box${this.boxes.length}`, { ...this.world.families, ...(ipv6 && { ipv6 }) });
     const box = super.prepareBox({ ...LIGHT, prefix: host.prefix, name: host.name, ...options });
     return Object.assign(box, { host, label: host.name });
   }
@@ -111,25 +113,29 @@ export class NetworkLab extends Lab {
   /**
    * Opens a page as a member, in a browser on a host of its own, or beside another member: `member.host`.
    * @param {'v1' | 'v2' | 'good'} manner
-   * @param {{id?: string, role?: string, beside?: MemberPage}} options and those of the page
+   * @param {{id?: string, role?: string, beside?: MemberPage, fence?: (host: Host) => Promise<unknown>, mdns?: boolean}} options and those
+   *   of the page; `fence` is done before the page is opened; `mdns`: its addresses are hidden behind names in .local
    */
-  async member(manner, { id = 'f', role = 'participant', beside, ipv6, ...query } = {}) {
-    const { host, browser } = beside ?? (await this.browserHost({ ipv6 }));
+  async member(manner, { id = 'f', role = 'participant', beside, ipv6, fence, mdns, ...query } = {}) {
+    const { host, browser } = beside ?? (await this.browserHost({ ipv6, mdns }));
+    await fence?.(host);
     const user = this.id(id);
     await this.gateway.admit({ meeting: this.meeting, user, role, online: false });
-    const member = await MemberPage.open(browser, { manner, origin: this.gateway.url, user, meeting: this.meeting, query: { ...SMALL, ...query } });
+    const member = await MemberPage.open(browser, { manner, origin: this.gateway.url, user, meeting: this.meeting, query: { ...SMALL, ...query }, ...(mdns && { permissions: [] }) });
     Object.assign(member, { host, browser, label: manner });
     this.members.push(member);
     return member;
   }
 
-  async browserHost({ ipv6 } = {}) {
-    const host = await this.network.host(`web${this.browsers.length}`, { ipv6 });
+  async browserHost({ ipv6, mdns } = {}) {
+    const host = await this.network.host(`web${this.browsers.length}`, { ...this.world.families, ...(ipv6 && { ipv6 }) });
+    // To a page without permissions the browser gives the address of the default route alone; and the names go by multicast.
+    if (mdns) await host.ip('route', 'add', 'default', 'dev', 'eth0');
     const executable = join(this.directory, host.name);
     await writeFile(executable, `#!/bin/sh\n${WEIGH}\nexec ${host.prefix.join(' ')} ${EXECUTABLE} "$@"\n`);
     await chmod(executable, 0o755);
     // The audio worklet needs a secure context, which plain HTTP is from loopback only.
-    const browser = await launchChromium({ executable, args: [`--unsafely-treat-insecure-origin-as-secure=${this.gateway.url}`] });
+    const browser = await launchChromium({ executable, mdns, args: [`--unsafely-treat-insecure-origin-as-secure=${this.gateway.url}`] });
     this.browsers.push(browser);
     return { host, browser };
   }
@@ -151,6 +157,10 @@ export class NetworkLab extends Lab {
     }
   }
 
+  logs() {
+    return this.services.map((service) => [service.host.name, service.log()]);
+  }
+
   async clear() {
     try {
       await Promise.all(this.recorders.map((recorder) => recorder.stop()));
@@ -158,6 +168,7 @@ export class NetworkLab extends Lab {
       if (this.gateway) await super.clear();
     } finally {
       await Promise.allSettled(this.browsers.map((browser) => browser.close()));
+      await Promise.allSettled(this.services.map((service) => service.close()));
       await this.gateway?.close();
       this.network?.removeNow();
     }

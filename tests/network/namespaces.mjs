@@ -108,16 +108,16 @@ export class Network {
     return run('ip', ['-n', this.switch, ...words]);
   }
 
-  /** Adds a host, connected. With `ipv6` it has an address of that family as well. */
-  async host(name, { ipv6 = false } = {}) {
+  /** Adds a host, connected. With `ipv6` it has an address of that family as well, without `ipv4` no other. */
+  async host(name, { ipv6 = false, ipv4 = true } = {}) {
     const number = 10 + this.hosts.size;
-    const host = new Host(this, name, number, ipv6);
+    const host = new Host(this, name, number, { ipv6, ipv4 });
     this.hosts.set(name, host);
     await run('ip', ['netns', 'add', host.namespace]);
     await run('ip', ['link', 'add', PORT(name), 'netns', this.switch, 'type', 'veth', 'peer', 'name', INTERFACE, 'netns', host.namespace]);
     await this.inSwitch('link', 'set', PORT(name), 'master', 'bridge', 'up');
     await host.ip('link', 'set', 'lo', 'up');
-    await host.ip('addr', 'add', `${host.address}/24`, 'dev', INTERFACE);
+    if (ipv4) await host.ip('addr', 'add', `${host.address}/24`, 'dev', INTERFACE);
     await host.ip('link', 'set', INTERFACE, 'up');
     await host.addIpv6();
     return host;
@@ -204,6 +204,37 @@ export class Network {
     return this.setRules(`block ${one.name} ${other.name}`, [`iifname "${from}" oifname "${to}" drop`, `iifname "${to}" oifname "${from}" drop`]);
   }
 
+  /**
+   * A firewall around a host: it and these others reach each other, and nobody else. `udp`: whether datagrams pass, too.
+   * Datagrams that were refused are counted as `refused NAME`. Hardware addresses are told to everybody, or nobody would try.
+   */
+  enclose(host, others, { udp = true } = {}) {
+    const port = PORT(host.name);
+    const allowed = `{ ${others.map(({ name }) => `"${PORT(name)}"`).join(', ')} }`;
+    const refused = `meta l4proto udp counter drop comment "refused ${host.name}"`;
+    return this.setRules(`enclose ${host.name}`, [
+      ...(udp ? [] : [`iifname "${port}" ${refused}`, `oifname "${port}" ${refused}`]),
+      `iifname "${port}" oifname != ${allowed} ${refused}`,
+      `iifname "${port}" oifname != ${allowed} ether type != arp drop`,
+      `oifname "${port}" iifname != ${allowed} ether type != arp drop`,
+    ]);
+  }
+
+  /** Counts the packets that match each expression, under its name. Put before what drops them. */
+  count(expressions) {
+    return this.setRules('count', Object.entries(expressions).map(([name, expression]) => `${expression} counter comment "${name}"`));
+  }
+
+  /** How many packets the switch counted, by name. */
+  async counted() {
+    const { stdout } = await run('ip', ['netns', 'exec', this.switch, 'nft', 'list', 'table', 'bridge', 'huddled']);
+    const counts = {};
+    for (const [, packets, name] of stdout.matchAll(/counter packets (\d+) bytes \d+ (?:drop )?comment "([^"]+)"/g)) {
+      counts[name] = (counts[name] ?? 0) + Number(packets);
+    }
+    return counts;
+  }
+
   async unblock(one, other) {
     const at = monotonic();
     await this.setRules(`block ${one.name} ${other.name}`, []);
@@ -228,13 +259,18 @@ export class Network {
 
 /** One machine on the network. */
 export class Host {
-  constructor(network, name, number, ipv6) {
+  constructor(network, name, number, { ipv6, ipv4 }) {
     this.network = network;
     this.name = name;
     this.number = number;
     this.namespace = `${network.name}-${name}`;
-    this.address = `${SUBNET}.${number}`;
     this.ipv6 = ipv6 ? `${ULA}${number}` : null;
+    this.address = ipv4 ? `${SUBNET}.${number}` : this.ipv6;
+  }
+
+  /** Its address as it stands in a URL. */
+  get authority() {
+    return this.address.includes(':') ? `[${this.address}]` : this.address;
   }
 
   /** What to put before a command so that it runs on this host. */

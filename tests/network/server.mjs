@@ -23,7 +23,7 @@ export class RemoteGateway {
 
   constructor(host, controlSocket) {
     this.controlSocket = controlSocket;
-    this.url = `http://${host.address}:${PORT}`;
+    this.url = `http://${host.authority}:${PORT}`;
     const [command, ...prefix] = host.prefix;
     this.child = spawn(command, [
       ...prefix, process.execPath, PROGRAM, '--host', host.address, '--port', String(PORT), '--open-meeting',

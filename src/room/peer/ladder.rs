@@ -8,7 +8,7 @@ use super::super::notice::Level;
 use super::super::snapshot::PeerPhase;
 use super::super::types::{ConnectionState, Timestamp};
 use super::{
-    Context, ESTABLISH, Fate, HEAL, HEALED, KEYFRAME_AGAIN, LINK_DOUBT, LOOK_AGAIN, Peer,
+    Context, ESTABLISH, Fate, HEAL, HEALED, KEYFRAME_AGAIN, LOOK_AGAIN, PATH_DOUBT, Peer,
     YIELD_FIRST,
 };
 
@@ -49,12 +49,13 @@ impl Peer {
         if self.is_suspect(now) && cx.may_act() {
             return self.fail("silent after it or we joined again", true, cx, now);
         }
-        let wait = if self.is_link_doubted(now) {
-            // The link's change is the second source.
-            Duration::ZERO
-        } else {
-            cx.recovery.action.saturating_sub(cx.recovery.suspicion)
-        };
+        let mut wait = cx.recovery.action.saturating_sub(cx.recovery.suspicion);
+        if self.is_path_doubted(now) {
+            // The change of the link, or the loss of a relay, is the second source. The other stream ended with this one, but
+            // its last packet may be a little newer, and to act before it is silent would excuse this one.
+            let newest = self.flow.newest().unwrap_or(now);
+            wait = wait.min((newest + cx.recovery.suspicion).since(now));
+        }
         self.enter_interrupted(now + wait, cx, now);
         Fate::Stays
     }
@@ -63,9 +64,14 @@ impl Peer {
         self.suspect_until.is_some_and(|until| now < until)
     }
 
-    fn is_link_doubted(&self, now: Timestamp) -> bool {
-        self.link_changed_at
-            .is_some_and(|at| now.since(at) < LINK_DOUBT)
+    fn is_path_doubted(&self, now: Timestamp) -> bool {
+        self.path_doubted_at
+            .is_some_and(|at| now.since(at) < PATH_DOUBT)
+    }
+
+    /// Something has happened to the path, perhaps: a silence has a second source for a while.
+    pub(super) fn doubt_path(&mut self, now: Timestamp) {
+        self.path_doubted_at = Some(now);
     }
 
     /// Waits for the path to heal by itself until `act_at`, or until then if that is sooner than what was planned. Several peers
@@ -274,7 +280,7 @@ impl Peer {
 
     /// The machine's link went, came, or changed its address or route.
     pub(in super::super) fn on_link_changed(&mut self, cx: &mut Context<'_>, now: Timestamp) {
-        self.link_changed_at = Some(now);
+        self.doubt_path(now);
         if cx.link_up {
             self.wait_for_healing(cx, now);
             if self.connection.is_none() && self.offer_at.is_some() {

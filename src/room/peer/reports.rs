@@ -112,6 +112,7 @@ impl Peer {
             PeerEvent::KeyframeRequested
             | PeerEvent::ScreenKeyframeRequested
             | PeerEvent::Closed => {}
+            PeerEvent::RelayLost => self.doubt_path(now),
             PeerEvent::ScreenArrived { at } => self.on_screen_packets(at),
         }
         Fate::Stays

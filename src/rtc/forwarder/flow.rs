@@ -11,6 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::Losses;
 use super::dial::{Stream, Target};
 use super::framing::{Splitter, append};
 use super::observer::{Meaning, Observer};
@@ -30,6 +31,7 @@ pub(super) struct Parts {
     pub(super) socket: Arc<UdpSocket>,
     pub(super) target: Arc<Target>,
     pub(super) standing: Arc<Standing>,
+    pub(super) losses: Losses,
 }
 
 /// What both directions of a flow look at.
@@ -75,6 +77,7 @@ pub(super) async fn run(parts: Parts) {
         socket,
         target,
         standing,
+        losses,
     } = parts;
     let stream = match target.dial().await {
         Ok(stream) => stream,
@@ -96,6 +99,7 @@ pub(super) async fn run(parts: Parts) {
         watch.standing.fails(Problem::warning(format!(
             "the connection to the relay was lost ({reason}); what went through it is connected anew"
         )));
+        losses.send_replace(());
     }
 }
 

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 pub(super) use dial::{Endpoint, Target, Trust};
@@ -41,6 +41,9 @@ const WAITING: usize = 128;
 /// whoever sends to the loopback address, so any program of this machine.
 const SOURCES: usize = 128;
 
+/// Changes whenever a connection that carried an allocation was lost.
+pub(super) type Losses = Arc<watch::Sender<()>>;
+
 /// A loopback address that stands for one server. Ends with all of its connections when dropped.
 pub(super) struct Forwarder {
     address: SocketAddr,
@@ -54,6 +57,7 @@ impl Forwarder {
         v4: bool,
         target: Arc<Target>,
         standing: Arc<Standing>,
+        losses: Losses,
     ) -> std::io::Result<Self> {
         let loopback = match v4 {
             true => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -66,6 +70,7 @@ impl Forwarder {
             socket: Arc::new(UdpSocket::from_std(socket)?),
             target,
             standing,
+            losses,
             sources: HashMap::new(),
             flows: JoinSet::new(),
             lost: 0,
@@ -90,6 +95,7 @@ struct Hub {
     socket: Arc<UdpSocket>,
     target: Arc<Target>,
     standing: Arc<Standing>,
+    losses: Losses,
     sources: HashMap<SocketAddr, mpsc::Sender<Bytes>>,
     flows: JoinSet<()>,
     lost: u64,
@@ -148,6 +154,7 @@ impl Hub {
             socket: Arc::clone(&self.socket),
             target: Arc::clone(&self.target),
             standing: Arc::clone(&self.standing),
+            losses: Arc::clone(&self.losses),
         }));
     }
 

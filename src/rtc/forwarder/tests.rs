@@ -21,6 +21,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 struct Bench {
     server: TcpListener,
     forwarder: Forwarder,
+    losses: watch::Receiver<()>,
 }
 
 impl Bench {
@@ -35,8 +36,14 @@ impl Bench {
             proxy: None,
         };
         let standing = Arc::new(Standing::new("turn:127.0.0.1?transport=tcp"));
-        let forwarder = Forwarder::start(true, Arc::new(target), standing).unwrap();
-        Self { server, forwarder }
+        let (losses_in, losses) = watch::channel(());
+        let forwarder =
+            Forwarder::start(true, Arc::new(target), standing, Arc::new(losses_in)).unwrap();
+        Self {
+            server,
+            forwarder,
+            losses,
+        }
     }
 
     async fn source(&self) -> UdpSocket {
@@ -144,13 +151,21 @@ async fn a_released_or_a_refused_allocation_ends_the_connection() {
     stream.write_all(&refusal).await.unwrap();
     assert_eq!(receive(&source).await, refusal);
     end(&mut stream).await;
+    assert!(
+        !bench.losses.has_changed().unwrap(),
+        "nothing that was wanted is lost"
+    );
 }
 
 #[tokio::test]
 async fn a_source_whose_connection_broke_gets_another_when_it_asks_again() {
-    let bench = Bench::new().await;
-    let (source, stream) = bench.flow().await;
+    let mut bench = Bench::new().await;
+    let (source, mut stream) = bench.flow().await;
+    let allocated = message(ALLOCATE | SUCCESS, &[]);
+    stream.write_all(&allocated).await.unwrap();
+    assert_eq!(receive(&source).await, allocated);
     drop(stream);
+    soon(bench.losses.changed()).await.unwrap();
     let request = message(ALLOCATE, &[USER]);
     let again = async {
         loop {

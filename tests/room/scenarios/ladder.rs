@@ -483,6 +483,35 @@ fn a_changed_link_is_the_second_source_for_a_silence() {
 }
 
 #[test]
+fn a_lost_relay_is_the_second_source_for_a_silence_of_streams_that_do_not_end_together() {
+    let (mut bench, generation) = flowing("z-1");
+    let video = Some(bench.now);
+    bench.pass(140);
+    let audio = Some(bench.now);
+    bench.report(
+        "z-1",
+        generation,
+        PeerEvent::PacketsArrived { audio, video },
+    );
+    bench.report("z-1", generation, PeerEvent::RelayLost);
+    bench.pass(1_370);
+    assert_eq!(bench.peer("z-1").phase, PeerPhase::Interrupted);
+    bench.orders();
+    bench.server_talks();
+    bench.pass(300);
+    expect_restart(&mut bench, generation);
+}
+
+#[test]
+fn a_lost_relay_is_nothing_to_streams_that_flow_on() {
+    let (mut bench, generation) = flowing("z-1");
+    bench.report("z-1", generation, PeerEvent::RelayLost);
+    bench.flow("z-1", generation, BOTH, 12_000);
+    assert!(bench.orders().is_empty());
+    assert_eq!(bench.peer("z-1").phase, PeerPhase::Connected);
+}
+
+#[test]
 fn nothing_is_done_in_ten_minutes_at_five_and_fifteen_per_cent_loss() {
     for percent in [5, 15] {
         for seed in 0..10 {
