@@ -61,7 +61,7 @@ lab: ## the binary on kernel drivers in an emulated machine; about 10 minutes th
 	@scripts/setup.sh
 	@STEPS="$(STEPS)" tests/lab/run.sh
 
-drift: ## ten minutes of a sound card whose clock is 300 ppm wrong, in that machine, as root
+drift: ## ten minutes of a sound card whose clock is 300 ppm wrong, in that machine; needs KVM; as root
 	@scripts/setup.sh
 	@LAB_LIMIT=1800 STEPS="unit drift" tests/lab/run.sh
 

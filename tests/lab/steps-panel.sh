@@ -144,7 +144,11 @@ step_drift() {
   rm -f /root/heard.wav
   systemd-run -q --collect --unit=lab-b -p StandardOutput=append:$lab/logs/b -p StandardError=append:$lab/logs/b \
     /run/bin/huddled run --config /run/b/config.toml --state-dir /run/b/state --allow-sim
-  ready
+  systemctl start --no-block huddled
+  speak
+  within 60 "A answers" status a .version
+  status a '.microphone.muted == false' >/dev/null || tap 0
+  within 90 "A and B are connected, and the microphone is open" status a '.connected_peers == 1 and .microphone.muted == false' || finish
   within 60 "A hears B" health a '.peers_in[0].audio.level_dbfs > -60'
   # The first seconds settle.
   nap 20
