@@ -1,8 +1,8 @@
 // What the guest need not do itself, because emulation is slow: the signaling server, and looking at pictures and sound.
 //
 //   node host.mjs FOLDER
-//     prints {"port":N}. For each FOLDER/NAME.ask, `FILE colourful|slate` or `FILE tone HZ CHANNELS`, it writes
-//     FOLDER/NAME.answer: "yes" or "no" and what was seen.
+//     prints {"port":N}. For each FOLDER/NAME.ask, `FILE colourful|slate`, `FILE tone HZ CHANNELS` or
+//     `FILE steady HZ CHANNELS SECONDS`, it writes FOLDER/NAME.answer: "yes" or "no" and what was seen.
 
 import { existsSync } from 'node:fs';
 import { readFile, readdir, rename, writeFile } from 'node:fs/promises';
@@ -30,6 +30,51 @@ function tone(bytes, hertz, channels) {
   return [peak > 1000 && Math.abs(frequency - hertz) < hertz / 20, seen];
 }
 
+// A tone that must go on without a break: 10 ms pieces of the last SECONDS are compared with a tone of the frequency
+// that the whole has. Its phase may move as two clocks do that follow each other, and its strength not at all.
+function steady(bytes, hertz, channels, seconds) {
+  const rate = 48000;
+  const piece = rate / 100;
+  const frames = Math.floor(bytes.length / (2 * channels));
+  const first = Math.max(0, frames - seconds * rate);
+  const count = Math.floor((frames - first) / piece);
+  const phases = [];
+  const strengths = [];
+  const turn = (2 * Math.PI * hertz) / rate;
+  for (let n = 0; n < count; n += 1) {
+    let [sine, cosine] = [0, 0];
+    for (let k = 0; k < piece; k += 1) {
+      const at = n * piece + k;
+      // The header of a WAV file is as long as 22 samples: it moves the phase, which is compared with itself.
+      const sample = bytes.readInt16LE(2 * channels * (first + at));
+      const hann = 1 - Math.cos((2 * Math.PI * k) / piece);
+      sine += hann * sample * Math.sin(turn * at);
+      cosine += hann * sample * Math.cos(turn * at);
+    }
+    phases.push(Math.atan2(cosine, sine));
+    strengths.push(Math.hypot(sine, cosine) / piece);
+  }
+  const moved = [];
+  for (let n = 1; n < count; n += 1) {
+    let step = phases[n] - phases[n - 1];
+    step -= 2 * Math.PI * Math.round(step / (2 * Math.PI));
+    moved.push(step);
+  }
+  const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
+  const mean = moved.reduce((a, b) => a + b, 0) / Math.max(1, moved.length);
+  const usual = median(strengths) || 0;
+  const breaks = [];
+  for (let n = 1; n < count; n += 1) {
+    const jumps = Math.abs(moved[n - 1] - mean) > 0.15;
+    const fades = Math.abs(strengths[n] - usual) > usual / 5;
+    if (jumps || fades) breaks.push(n / 100);
+  }
+  const ppm = (mean / (2 * Math.PI * hertz * 0.01)) * 1e6;
+  const places = breaks.slice(0, 8).map((at) => `${at.toFixed(2)} s`).join(', ');
+  const seen = `${(count / 100).toFixed(0)} s at ${hertz} Hz ${ppm >= 0 ? '+' : '-'} ${Math.abs(ppm).toFixed(0)} ppm, strength ${usual.toFixed(0)}, largest move of phase in 10 ms ${Math.max(...moved.map((m) => Math.abs(m - mean))).toFixed(3)} rad, ${breaks.length} pieces that break${places && `: ${places}`}`;
+  return [usual > 500 && count >= seconds * 99 && breaks.length === 0, seen];
+}
+
 function picture(bytes, what) {
   const { width, height, channels, pixels } = decodePng(bytes);
   const colours = new Set();
@@ -50,7 +95,8 @@ function picture(bytes, what) {
 async function answer(name) {
   const [file, what, ...rest] = (await readFile(join(folder, name), 'utf8')).trim().split(' ');
   const bytes = await readFile(join(folder, file));
-  const [good, seen] = what === 'tone' ? tone(bytes, ...rest.map(Number)) : picture(bytes, what);
+  const judges = { tone, steady };
+  const [good, seen] = judges[what] ? judges[what](bytes, ...rest.map(Number)) : picture(bytes, what);
   return `${good ? 'yes' : 'no'} ${seen}\n`;
 }
 
