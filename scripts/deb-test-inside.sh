@@ -42,7 +42,8 @@ accounts() { cut -d: -f1,4 /etc/group | sort; cut -d: -f1 /etc/passwd | sort; }
 
 apt-get update -qq || bad "apt-get update"
 # Dependencies stay when the package goes; they are no matter here.
-apt-get install -y -qq --no-install-recommends libasound2 libssl3 adduser >/dev/null 2>&1 || bad "dependencies"
+apt-get install -y -qq --no-install-recommends libasound2 libssl3 adduser nginx-light minisign openssl >/dev/null 2>&1 || bad "dependencies"
+systemctl disable --now nginx >/dev/null 2>&1
 strays >/tmp/before
 accounts >/tmp/accounts
 
@@ -83,6 +84,73 @@ check "apt-get install of the next version" apt-get install -y -qq --no-install-
 within 30 "another process runs" sh -c "[ \"\$(systemctl show -P MainPID huddled)\" != $before ] && systemctl is-active huddled"
 within 20 "still muted" muted
 check "settings are kept" sh -c 'huddled config show | grep -q "Room 7"'
+
+echo "== managed from elsewhere, by nginx with TLS and minisign"
+web=/tmp/web
+mkdir -p $web/files /etc/huddled/conf.d
+openssl req -x509 -newkey rsa:2048 -nodes -keyout $web/key.pem -out $web/cert.pem -days 2 -subj /CN=localhost \
+  -addext subjectAltName=DNS:localhost 2>/dev/null
+minisign -G -W -f -p $web/boxes.pub -s $web/boxes.key >/dev/null
+# Beside the files it stands for a signaling server that answers, but has no meeting.
+cat >$web/nginx.conf <<'NGINX'
+user root;
+pid /tmp/web/pid;
+error_log stderr;
+events {}
+http {
+  access_log /tmp/web/access.log;
+  server { listen 127.0.0.1:8443 ssl; ssl_certificate cert.pem; ssl_certificate_key key.pem; root /tmp/web/files; }
+  server { listen 127.0.0.1:8080; return 503; }
+}
+NGINX
+nginx -c $web/nginx.conf || bad "nginx"
+publish() { # VERSION TEXT
+  printf '%b' "$2" >$web/files/room-7.toml
+  minisign -S -s $web/boxes.key -m $web/files/room-7.toml -t "version:$1" >/dev/null
+}
+said() { huddlectl fetch 2>&1 | tee /dev/stderr | grep -q -- "$1"; }
+in_use() { # VERSION ON_TRIAL
+  huddlectl --json health | grep -o '"remote":{[^}]*}' | tee /tmp/remote
+  grep -q "\"version\":$1[,}]" /tmp/remote && grep -q "\"on_trial\":$2" /tmp/remote
+}
+shown() { huddled config show --state-dir /var/lib/huddled | grep -q -- "$1"; }
+install -m 644 $web/cert.pem /etc/huddled/ca.pem
+cat >/etc/huddled/conf.d/remote.toml <<CONFIG
+[box]
+id = "room-7"
+[signaling]
+url = "http://127.0.0.1:8080"
+meeting = "2f1c9a52-6a55-4d0b-9d0f-0c1f3a1f7a11"
+user = "c0a8a7b2-51a4-4f0e-8a4d-5e6f7a8b9c0d"
+[remote]
+url = "https://localhost:8443/{id}.toml"
+key = "$(sed -n 2p $web/boxes.pub)"
+ca_file = "/etc/huddled/ca.pem"
+interval_ms = 3600000
+probation_ms = 10000
+CONFIG
+publish 1 '[box]\nname = "Room 7, from afar"\n'
+check "restart with it" systemctl restart huddled
+within 90 "version 1 is applied and stands its trial" in_use 1 false
+check "its name" shown "Room 7, from afar"
+check "the signature is minisign's own" sh -c "minisign -V -p $web/boxes.pub -m /var/lib/huddled/remote/[0-9a-f]*.toml"
+publish 2 '[panel]\nbackend = "none"\n'
+check "a file that says too much is rejected" said "a remote file may not set panel.backend"
+publish 2 '[box]\nname = "Room 8"\n'
+echo '#' >>$web/files/room-7.toml
+check "and one that was changed after it was signed" said "refused"
+check "version 1 stays" in_use 1 false
+publish 3 '[signaling]\nurl = "http://127.0.0.1:9"\n'
+check "one that leads nowhere is tried" said "version 3 is on trial"
+within 120 "and reverted" in_use 1 false
+check "which the journal tells" sh -c 'journalctl -u huddled -o cat | grep "version 3 was taken back"'
+journalctl -u huddled -o cat | grep "version 3 was taken back" | tail -n 1
+check "it is not tried again" said "not tried again until its bytes change"
+check "the name is still that of version 1" shown "Room 7, from afar"
+kill "$(cat $web/pid)"
+rm /etc/huddled/conf.d/remote.toml /etc/huddled/ca.pem
+systemctl restart huddled
+within 20 "without it the box is its own again" status '"state":"unconfigured"'
 
 echo "== killed, hung, failing"
 kill -9 "$(shows MainPID)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The Debian package in a plain Debian 12 with systemd as PID 1, in a container (systemd-nspawn): installed, started, muted,
-# upgraded, killed, hung, failed, removed, purged. Needs root and a package registry for the root file system and the
+# upgraded, managed from elsewhere (one remote file applied, two rejected, one reverted), killed, hung, failed, removed, purged. Needs root and a package registry for the root file system and the
 # package's dependencies; takes some minutes. DEB_KEEP=1 keeps the folder. The result is written to target/deb-test.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -70,4 +70,4 @@ boot() {
 
 step "a plain Debian 12" make_root
 step "two versions of the package" packages
-step "install, start, upgrade, kill, hang, fail, remove, purge" boot
+step "install, start, upgrade, manage, kill, hang, fail, remove, purge" boot

@@ -34,7 +34,7 @@ if [ "$what" = test ] || [ "$what" = full ]; then
     iproute2 nftables  # network tests
     procps
     minisign strace    # signed configuration, kills at every step
-    nginx-light        # a web server for it
+    nginx-light tinyproxy # a web server for it, and a way to it
     systemd device-tree-compiler python3 # what is installed, and the Yocto layer
   )
 fi
@@ -54,6 +54,9 @@ if [ "${#missing[@]}" -gt 0 ]; then
     fail "apt-get could not install ${missing[*]}; see its message above"
   if [[ " ${missing[*]} " == *" nginx-light "* ]] && [ -d /run/systemd/system ]; then
     $sudo systemctl disable --now nginx >/dev/null 2>&1 || true
+  fi
+  if [[ " ${missing[*]} " == *" tinyproxy "* ]] && [ -d /run/systemd/system ]; then
+    $sudo systemctl disable --now tinyproxy >/dev/null 2>&1 || true
   fi
   if [[ " ${missing[*]} " == *" coturn "* ]] && [ -d /run/systemd/system ]; then
     # Debian starts a TURN server with the package; the tests start their own.

@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, oneshot};
 
-use crate::config::Settings;
-use crate::devices::Panel;
+use crate::config::{ScreenSettings, Settings, VideoDevice};
+use crate::devices::{LensWatch, Panel};
 use crate::events::EventSender;
 use crate::host::{self, Store};
-use crate::media::capture::VideoOut;
+use crate::media::EncodeError;
+use crate::media::capture::{Feed, VideoOut, opener};
+use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
 use crate::media::microphone::AudioOut;
 use crate::room::{DeniedReason, Effect, RequestId, RoomEvent, Stage};
 use crate::rtc::Peers;
 use crate::socketio;
 
-use super::run::{rtc_settings, signaling_access};
+use super::run::{rtc_settings, signaling_access, speaker, warn_of_what_waits, watch_lens};
 
 /// Everything that takes orders.
 pub(super) struct Shells {
@@ -24,8 +26,11 @@ pub(super) struct Shells {
     pub(super) signaling: socketio::Client,
     pub(super) peers: Peers,
     pub(super) video: VideoOut,
-    /// Where a screen source is configured.
+    /// Where a screen source is configured, or was.
     pub(super) screen: Option<VideoOut>,
+    /// Where a camera is configured that may have a lens.
+    pub(super) lens: Option<LensWatch>,
+    pub(super) fanout: Arc<Fanout>,
     pub(super) audio: AudioOut,
     pub(super) inbound: Inbound,
     pub(super) store: Store,
@@ -86,7 +91,7 @@ impl Shells {
         }
     }
 
-    /// New settings, of which nothing needs a device or a connection to be made anew.
+    /// New settings: whoever has to do with what differs is told, and nobody else.
     pub(super) fn reconfigure(&mut self, settings: Settings) {
         let servers = |settings: &Settings| {
             (
@@ -98,7 +103,74 @@ impl Shells {
         if servers(&self.settings) != servers(&settings) {
             self.peers.set_settings(rtc_settings(&settings));
         }
-        self.settings = Arc::new(settings);
+        let old = std::mem::replace(&mut self.settings, Arc::new(settings));
+        self.renew_media(&old);
+    }
+
+    /// The pipelines whose settings are not the old ones any more.
+    fn renew_media(&mut self, old: &Settings) {
+        let new = Arc::clone(&self.settings);
+        if old.camera != new.camera || old.video != new.video {
+            let reopen = old.camera != new.camera || !old.video.needs_the_same_camera(&new.video);
+            let opener = opener(&new.camera, &new.name, &new.video);
+            let renewed = self.video.renew(Feed::Camera, opener, reopen, &new.video);
+            if let Err(error) = renewed {
+                log::error!("the camera goes on as it was: {error}");
+            }
+        }
+        if old.camera != new.camera {
+            let other = watch_lens(&new, &self.events).unwrap_or_else(|error| {
+                log::error!("the camera's shutter is not watched: {error}");
+                None
+            });
+            let lens = std::mem::replace(&mut self.lens, other);
+            // It waits for its thread.
+            drop(tokio::task::spawn_blocking(move || drop(lens)));
+        }
+        if old.screen != new.screen
+            && let Err(error) = self.renew_screen(&old.screen, &new)
+        {
+            log::error!("the screen's source goes on as it was: {error}");
+        }
+        if old.microphone != new.microphone {
+            self.audio.set_source(&new.microphone);
+        }
+        if old.audio != new.audio {
+            self.audio.set_encoding(&new.audio);
+        }
+        if old.speaker != new.speaker {
+            self.inbound.set_speaker(speaker(&new));
+        }
+        if old.display != new.display {
+            warn_of_what_waits(&new);
+        }
+    }
+
+    /// A pipeline that was made stays, even without a source: its progress is counted.
+    fn renew_screen(&mut self, old: &ScreenSettings, new: &Settings) -> Result<(), EncodeError> {
+        let encoding = new.screen.encoding();
+        let feed = Feed::Screen {
+            watched: new.screen.on_signal,
+        };
+        match &mut self.screen {
+            Some(screen) => {
+                let reopen = old.source != new.screen.source;
+                let opener = opener(&new.screen.source, &new.name, &encoding);
+                screen.renew(feed, opener, reopen, &encoding)?;
+            }
+            None if new.screen.source.device == VideoDevice::None => {}
+            None => {
+                self.screen = Some(VideoOut::spawn(
+                    feed,
+                    &new.screen.source,
+                    &new.name,
+                    &encoding,
+                    Arc::clone(&self.fanout),
+                    self.events.clone(),
+                )?);
+            }
+        }
+        Ok(())
     }
 
     /// Remembers whom to answer.

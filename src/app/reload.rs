@@ -65,15 +65,22 @@ fn when(change: &Change, running: &Settings) -> When {
         }
         // Read by whoever fetches the remote file.
         Change::Id(_) => When::Now,
+        // The encoder goes on with it; nothing does anything with a display yet.
+        Change::Audio(_) | Change::Display(_) => When::Now,
+        Change::Video(video) => match running.video.needs_the_same_camera(video) {
+            true => When::Now,
+            false => When::Alone,
+        },
+        Change::Screen(screen) => match running.screen.source == screen.source {
+            true => When::Now,
+            false => When::Alone,
+        },
+        // The others would miss a second of it.
+        Change::Camera(_) | Change::Microphone(_) | Change::Speaker(_) => When::Alone,
+        // Where the box is reached and keeps things, and its lines: of the box's own files alone, so that whoever
+        // changes them can start the program anew as well.
         Change::StateDir(_)
         | Change::FirstStart(_)
-        | Change::Camera(_)
-        | Change::Screen(_)
-        | Change::Microphone(_)
-        | Change::Speaker(_)
-        | Change::Display(_)
-        | Change::Video(_)
-        | Change::Audio(_)
         | Change::Panel(_)
         | Change::Control(_)
         | Change::Hub(_) => When::Start,
@@ -97,6 +104,13 @@ pub(super) fn apply(running: &Settings, wanted: &Settings, alone: bool) -> (Sett
         }
     }
     (settings, outcome)
+}
+
+/// Whether nothing of these settings waits but what waits for the next start of the program.
+pub(super) fn is_in_effect(running: &Settings, wanted: &Settings) -> bool {
+    Settings::diff(running, wanted)
+        .iter()
+        .all(|change| when(change, running) == When::Start)
 }
 
 impl Outcome {
@@ -196,7 +210,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::parse;
+    use crate::config::{REMOTE_KEYS, parse};
 
     fn settings(text: &str) -> Settings {
         parse(text, Path::new("/etc/huddled/config.toml")).unwrap()
@@ -214,17 +228,44 @@ mod tests {
     fn what_interrupts_nobody_is_applied_and_the_rest_is_named() {
         let old = settings(MEMBER);
         let new = settings(&format!(
-            "{MEMBER}[recovery]\nsuspicion_ms = 500\n[video]\nbitrate = 800_000\n[box]\nname = 'n'"
+            "{MEMBER}[recovery]\nsuspicion_ms = 500\n[video]\nbitrate = 800_000\n[box]\nname = 'n'\n\
+             [microphone]\ndevice = 'other'\n[control]\nhttp = '127.0.0.1:80'"
         ));
         let (running, outcome) = apply(&old, &new, false);
-        assert_eq!(outcome.applied, ["box.name", "recovery"]);
-        assert_eq!(outcome.at_start, ["video"]);
+        assert_eq!(outcome.applied, ["box.name", "video", "recovery"]);
+        assert_eq!(outcome.when_alone, ["microphone"]);
+        assert_eq!(outcome.at_start, ["control"]);
         assert_eq!(running.recovery.suspicion, Duration::from_millis(500));
-        assert_eq!(running.video, old.video);
+        assert_eq!(running.microphone, old.microphone);
         assert_eq!(
             outcome.waiting().unwrap(),
-            "accepted; applied: box.name, recovery; at the next start of huddled: video"
+            "accepted; applied: box.name, video, recovery; as soon as nobody else is in the meeting: microphone; at the \
+             next start of huddled: control"
         );
+        assert!(!is_in_effect(&running, &new));
+        let (running, _) = apply(&running, &new, true);
+        assert!(is_in_effect(&running, &new));
+    }
+
+    #[test]
+    fn what_a_remote_file_may_set_needs_no_start() {
+        let wanted = settings(
+            "[box]\nname = 'n'\napply = 'now'\n\
+             [signaling]\nurl = 'https://a'\nmeeting = 'm'\nuser = 'u'\n\
+             [[ice_servers]]\nurls = ['turn:a']\nusername = 'u'\ncredential_file = 'c'\n[ice]\nrelay_only = true\nproxy = 'http://a:1'\n\
+             [camera]\ndevice = '/dev/video9'\n[screen]\ndevice = '/dev/video8'\n\
+             [microphone]\ndevice = 'a'\n[speaker]\ndevice = 'b'\n[display]\ndevice = 'sim:png'\n\
+             [video]\nwidth = 320\nheight = 180\n[audio]\nbitrate = 20000\n[recovery]\nsuspicion_ms = 500\n",
+        );
+        let running = Settings::default();
+        let changes = Settings::diff(&running, &wanted);
+        for key in REMOTE_KEYS {
+            let change = changes
+                .iter()
+                .find(|change| key.starts_with(change.key()))
+                .unwrap_or_else(|| panic!("{key} is not tried here"));
+            assert!(when(change, &running) != When::Start, "{key}");
+        }
     }
 
     #[test]

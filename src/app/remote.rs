@@ -17,6 +17,7 @@ use crate::remote::{
 use crate::room::{Command, RoomSnapshot, SignalingState, Source};
 
 use super::configuration::ConfigSource;
+use super::reload::is_in_effect;
 use super::run::read_credential;
 
 /// After a disk that could not be written, the outcome of a trial is written again after this long.
@@ -235,7 +236,7 @@ impl Manager {
             return;
         };
         // In this order: the driver tells of the room before it tells that settings are in effect.
-        let in_effect = **around.running.borrow() == *wanted;
+        let in_effect = is_in_effect(&around.running.borrow(), wanted);
         let snapshot = Arc::clone(&around.snapshots.borrow());
         let situation = Situation {
             in_effect,

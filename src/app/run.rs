@@ -16,13 +16,14 @@ use crate::config::{CredentialRef, IceServer, Settings, VideoDevice};
 use crate::control::{
     self, Backend, ControlSocket, Page, PageOptions, PictureError, PictureSource, Pictured,
 };
-use crate::devices;
+use crate::devices::{self, DeviceError, LensWatch};
 use crate::events::EventSender;
 use crate::host::{self, HostError, Signal, Signals, StatePlaces, Store};
 use crate::media::capture::{Feed, VideoOut};
 use crate::media::fanout::Fanout;
 use crate::media::inbound::{Inbound, View};
 use crate::media::microphone::AudioOut;
+use crate::media::mixer::OpenSpeaker;
 use crate::room::{Event, Redacted, Room, Shutter};
 use crate::rtc::{IceCredentials, IceServerAccess, Peers, RtcSettings, SecretSource};
 use crate::socketio::{self, Access};
@@ -138,13 +139,10 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
         Arc::clone(&fanout),
         events.clone(),
     )?;
-    let inbound = Inbound::spawn({
-        let settings = Arc::clone(&settings);
-        Box::new(move || devices::open_speaker(&settings.speaker))
-    });
+    let inbound = Inbound::spawn(speaker(&settings));
     let peers = Peers::new(
         rtc_settings(&settings),
-        fanout,
+        Arc::clone(&fanout),
         inbound.clone(),
         events.clone(),
     );
@@ -170,19 +168,6 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
         });
         sink
     })?;
-
-    // A simulated camera has no lens.
-    let lens = matches!(settings.camera.device, VideoDevice::V4l2(_))
-        .then(|| {
-            let events = events.clone();
-            devices::LensWatch::spawn(Arc::new(move |covered| {
-                events.report(Event::LensCovered {
-                    by: Shutter::Switch,
-                    covered,
-                });
-            }))
-        })
-        .transpose()?;
 
     // The brain.
     let mut seed = [0; 8];
@@ -235,6 +220,8 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
         peers,
         video,
         screen,
+        lens: watch_lens(&settings, &events)?,
+        fanout,
         audio,
         inbound,
         store,
@@ -293,7 +280,6 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
     loop {
         tokio::select! {
             shells = &mut driver => {
-                drop(lens);
                 shut_down(shells).await;
                 log::info!("stopped");
                 return defect.map_or(Ok(()), Err);
@@ -317,6 +303,30 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
             },
         }
     }
+}
+
+/// Opens the speaker.
+pub(super) fn speaker(settings: &Settings) -> OpenSpeaker {
+    let settings = settings.speaker.clone();
+    Box::new(move || devices::open_speaker(&settings))
+}
+
+/// Watches the switch beside a camera's lens; a simulated camera has no lens.
+pub(super) fn watch_lens(
+    settings: &Settings,
+    events: &EventSender,
+) -> Result<Option<LensWatch>, DeviceError> {
+    if !matches!(settings.camera.device, VideoDevice::V4l2(_)) {
+        return Ok(None);
+    }
+    let events = events.clone();
+    let sink = Arc::new(move |covered| {
+        events.report(Event::LensCovered {
+            by: Shutter::Switch,
+            covered,
+        });
+    });
+    LensWatch::spawn(sink).map(Some)
 }
 
 fn ended(what: &str, result: Result<(), JoinError>) -> anyhow::Error {
@@ -356,7 +366,7 @@ async fn open_page(
 }
 
 /// Says which settings are accepted and do nothing in this version: a silent one would be a lie.
-fn warn_of_what_waits(settings: &Settings) {
+pub(super) fn warn_of_what_waits(settings: &Settings) {
     let defaults = Settings::default();
     let waiting = [("[display] device", settings.display != defaults.display)];
     for (key, _) in waiting.iter().filter(|(_, set)| *set) {
@@ -400,6 +410,7 @@ async fn shut_down(shells: Shells) {
         mut peers,
         video,
         screen,
+        lens,
         audio,
         inbound,
         store,
@@ -413,6 +424,7 @@ async fn shut_down(shells: Shells) {
         if let Some(screen) = screen {
             screen.stop();
         }
+        drop(lens);
         audio.stop();
         inbound.stop();
     });

@@ -265,8 +265,8 @@ pub(super) static ROOT: &[Key] = &[
                 "apply",
                 Kind::Word(|| values::names(values::APPLY)),
                 "\"idle\"",
-                "When a changed setting that would take the box out of its meeting comes into effect: `idle`, as soon as \
-                 nobody else is in the meeting, or `now`.",
+                "When a changed setting that would interrupt a meeting (another server or meeting, another device) comes into \
+                 effect: `idle`, as soon as nobody else is in the meeting, or `now`.",
             ),
         ],
         "The box itself.",

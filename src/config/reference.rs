@@ -150,8 +150,11 @@ pub fn reference() -> String {
          everything read again, and only what differs is touched. A file that `--config` named is read again on SIGHUP and `huddlectl \
          reload` only. \
          At once: `box.name` (on the test card at the next start), `recovery`, `ice_servers`, `ice.proxy` and `ice.relay_only` (for \
-         connections made from then on), `signaling` if server, meeting and user stay the same, `remote`, `box.id` and `box.apply`. As soon as nobody \
-         else is in the meeting, or at once with `box.apply = \"now\"`: another server, meeting or user. Everything else: at the next start.\n",
+         connections made from then on), `signaling` if server, meeting and user stay the same, `remote`, `box.id`, `box.apply`, the bitrates of \
+         `video`, `audio` and `screen`, and `screen.on_signal`. As soon as nobody else is in the meeting, or at once with `box.apply = \"now\"`: another \
+         server, meeting or user; another `camera`, `screen`, `microphone` or `speaker`, and size and rate of `video`, whose picture or sound is away for a moment \
+         without the box leaving its meeting. Everything else, which no remote file may set (`panel`, `control`, `hub`, `box.state_dir`, `box.first_start`): at the \
+         next start.\n",
     );
     // Writing to a String cannot fail.
     let _ = writeln!(

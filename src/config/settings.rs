@@ -404,6 +404,17 @@ pub struct VideoEncoding {
     pub bitrate: Bitrate,
 }
 
+impl VideoEncoding {
+    /// Whether a camera that was opened for this one will do for that one too: the encoder alone differs.
+    pub fn needs_the_same_camera(&self, other: &Self) -> bool {
+        *self
+            == Self {
+                bitrate: self.bitrate,
+                ..*other
+            }
+    }
+}
+
 /// `[audio]`: how the microphone is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AudioEncoding {
@@ -513,7 +524,7 @@ pub struct HubSettings {
     pub limits: HubLimits,
 }
 
-/// `[box] apply`: when a change that takes the box out of its meeting comes into effect.
+/// `[box] apply`: when a change that interrupts a meeting comes into effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apply {
     /// As soon as nobody else is in the meeting.

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use super::EncodedVideo;
 use super::error::EncodeError;
 use super::fanout::Fanout;
-use super::h264::Content;
+use super::h264::{Content, VideoEncoder};
 use crate::config::{VideoDevice, VideoEncoding, VideoSettings};
 use crate::devices::{Camera, DeviceError, open_camera};
 use crate::events::EventSender;
@@ -122,6 +122,29 @@ struct Shared {
     orders: Mutex<Orders>,
     ordered: Condvar,
     counters: Counters,
+    /// What the thread is to go on with; `Orders::renewed` says that there is something.
+    setup: Mutex<Option<Setup>>,
+}
+
+/// What a pipeline goes on with.
+#[derive(Debug)]
+struct Setup {
+    feed: Feed,
+    /// In the place of the one it has.
+    opener: Opener,
+    /// The camera is closed and opened anew; otherwise it goes on, and the encoder alone is another one.
+    reopen: bool,
+    video: VideoEncoding,
+    encoder: VideoEncoder,
+}
+
+/// `None` where no camera is configured.
+struct Opener(Option<CameraOpener>);
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "opener" } else { "none" })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +153,7 @@ struct Orders {
     /// Counts the orders, so that each is confirmed, the repeated one too.
     serial: u64,
     keyframe: bool,
+    renewed: bool,
     stop: bool,
 }
 
@@ -152,6 +176,23 @@ impl Shared {
     fn orders(&self) -> MutexGuard<'_, Orders> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn setup(&self) -> MutexGuard<'_, Option<Setup>> {
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens what is configured; `None` where nothing is. `box_name` is what a test card shows.
+pub fn opener(
+    settings: &VideoSettings,
+    box_name: &str,
+    video: &VideoEncoding,
+) -> Option<CameraOpener> {
+    if settings.device == VideoDevice::None {
+        return None;
+    }
+    let (settings, box_name, video) = (settings.clone(), box_name.to_owned(), *video);
+    Some(Box::new(move || open_camera(&settings, &box_name, &video)))
 }
 
 impl VideoOut {
@@ -169,13 +210,38 @@ impl VideoOut {
         fanout: Arc<Fanout>,
         events: EventSender,
     ) -> Result<Self, EncodeError> {
-        let opener: Option<CameraOpener> = if settings.device == VideoDevice::None {
-            None
-        } else {
-            let (settings, box_name, video) = (settings.clone(), box_name.to_owned(), *video);
-            Some(Box::new(move || open_camera(&settings, &box_name, &video)))
-        };
+        let opener = opener(settings, box_name, video);
         Self::spawn_with(feed, opener, video, fanout, events)
+    }
+
+    /// Goes on with another camera or another encoding. Where `reopen` is not set the camera stays open, and what
+    /// receivers see of it is one keyframe.
+    ///
+    /// # Errors
+    /// When the encoder cannot be made; then everything goes on as it was.
+    pub fn renew(
+        &mut self,
+        feed: Feed,
+        opener: Option<CameraOpener>,
+        reopen: bool,
+        video: &VideoEncoding,
+    ) -> Result<(), EncodeError> {
+        let setup = Setup {
+            feed,
+            opener: Opener(opener),
+            reopen,
+            video: *video,
+            encoder: VideoEncoder::new(video, feed.content())?,
+        };
+        self.video = *video;
+        let mut waiting = self.shared.setup();
+        // One that was not taken yet may have asked for it.
+        let reopen = reopen || waiting.as_ref().is_some_and(|setup| setup.reopen);
+        *waiting = Some(Setup { reopen, ..setup });
+        drop(waiting);
+        self.shared.orders().renewed = true;
+        self.shared.ordered.notify_one();
+        Ok(())
     }
 
     /// As [`VideoOut::spawn`] with a camera of one's own; `None` where none is configured, which is not a
@@ -195,10 +261,12 @@ impl VideoOut {
                 off: true,
                 serial: 0,
                 keyframe: false,
+                renewed: false,
                 stop: false,
             }),
             ordered: Condvar::new(),
             counters: Counters::default(),
+            setup: Mutex::new(None),
         });
         let worker = Worker::new(feed, Arc::clone(&shared), opener, video, fanout, events)?;
         let thread = std::thread::Builder::new()

@@ -210,6 +210,11 @@ impl Inbound {
         }
     }
 
+    /// Goes on with another speaker.
+    pub fn set_speaker(&self, open_speaker: OpenSpeaker) {
+        *lock(&self.shared.speaker.other) = Some(open_speaker);
+    }
+
     /// Periods mixed: the speaker loop's progress for the watchdog.
     pub fn beats(&self) -> u64 {
         self.shared.speaker.beats.load(Ordering::Relaxed)

@@ -57,6 +57,23 @@ struct Shared {
     level: AtomicU32,
     xruns: AtomicU64,
     lost: AtomicBool,
+    /// What the thread is to go on with.
+    setup: Mutex<Setup>,
+}
+
+/// What is not set stays.
+#[derive(Default)]
+struct Setup {
+    opener: Option<MicrophoneOpener>,
+    encoding: Option<AudioEncoding>,
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup")
+            .field("encoding", &self.encoding)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +88,10 @@ struct Order {
 impl Shared {
     fn order(&self) -> MutexGuard<'_, Order> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn setup(&self) -> MutexGuard<'_, Setup> {
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,9 +108,7 @@ impl AudioOut {
         fanout: Arc<Fanout>,
         events: EventSender,
     ) -> Result<Self, EncodeError> {
-        let settings = settings.clone();
-        let opener = Box::new(move || open_microphone(&settings));
-        Self::spawn_with(opener, encoding, fanout, events)
+        Self::spawn_with(opener(settings), encoding, fanout, events)
     }
 
     /// As [`AudioOut::spawn`] with a microphone of one's own.
@@ -116,6 +135,7 @@ impl AudioOut {
             level: AtomicU32::new(SILENT_DBFS.to_bits()),
             xruns: AtomicU64::new(0),
             lost: AtomicBool::new(false),
+            setup: Mutex::default(),
         });
         let worker = Worker::new(Arc::clone(&shared), opener, encoding, fanout, events)?;
         let thread = std::thread::Builder::new()
@@ -137,6 +157,16 @@ impl AudioOut {
         }
         order.muted = muted;
         order.serial += 1;
+    }
+
+    /// Goes on with another microphone, under the mute gate as it is.
+    pub fn set_source(&self, settings: &MicrophoneSettings) {
+        self.shared.setup().opener = Some(opener(settings));
+    }
+
+    /// Goes on with another encoding; nothing of it is heard but the quality.
+    pub fn set_encoding(&self, encoding: &AudioEncoding) {
+        self.shared.setup().encoding = Some(*encoding);
     }
 
     /// What has been done so far.
@@ -176,6 +206,11 @@ impl Drop for AudioOut {
     fn drop(&mut self) {
         self.halt();
     }
+}
+
+fn opener(settings: &MicrophoneSettings) -> MicrophoneOpener {
+    let settings = settings.clone();
+    Box::new(move || open_microphone(&settings))
 }
 
 /// The mute gate, the one place that decides whether captured sound may leave: silences the period and
@@ -565,6 +600,35 @@ mod tests {
             }
         }
         assert!(rig.out.health().xruns >= 1);
+    }
+
+    #[tokio::test]
+    async fn another_microphone_is_heard_under_the_same_gate() {
+        let mut rig = rig();
+        for _ in 0..5 {
+            rig.hear().await;
+        }
+        let other = |device| MicrophoneSettings { device, ppm: 0 };
+        rig.out.set_source(&other(MicrophoneDevice::SimTone(2000)));
+        rig.out.set_encoding(&AudioEncoding {
+            bitrate: Bitrate(16_000),
+        });
+        for _ in 0..20 {
+            let (packet, _) = rig.hear().await;
+            assert_eq!(packet.payload, SILENCE);
+        }
+        rig.out.set_muted(false);
+        assert_eq!(
+            rig.event().await,
+            Event::MicrophoneConfirmed { muted: false }
+        );
+        rig.hear_level(|level| level > -20.0).await;
+        let (_, samples) = rig.hear().await;
+        let crossings = samples.windows(2).filter(|w| w[0] < 0 && w[1] >= 0).count();
+        assert!((38..=42).contains(&crossings), "{crossings} in 20 ms");
+        rig.out.set_source(&other(MicrophoneDevice::None));
+        rig.hear_level(|level| level < -80.0).await;
+        assert!(!rig.out.health().lost);
     }
 
     #[tokio::test]

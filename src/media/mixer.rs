@@ -53,8 +53,8 @@ impl Limiter {
     }
 }
 
-/// What the loop tells others.
-#[derive(Debug, Default)]
+/// What the loop tells others, and is told.
+#[derive(Default)]
 pub(crate) struct SpeakerStatus {
     /// Periods mixed.
     pub(crate) beats: AtomicU64,
@@ -64,6 +64,8 @@ pub(crate) struct SpeakerStatus {
     pub(crate) stopping: AtomicBool,
     /// What a simulated speaker heard.
     pub(crate) heard: Mutex<Option<Heard>>,
+    /// The speaker to go on with.
+    pub(crate) other: Mutex<Option<OpenSpeaker>>,
 }
 
 /// Runs until `status.stopping`. `mix` fills the sum of all voices, full scale 1.0, for the period about to
@@ -82,6 +84,18 @@ pub(crate) fn run(
     let mut samples = [0; PERIOD];
     let mut pace = Pace::new(clock::monotonic());
     while !status.stopping.load(Ordering::Relaxed) {
+        let other = status
+            .other
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(other) = other {
+            // The old device is closed before the new one is opened, which may be the same.
+            let retry_at = Some(clock::monotonic());
+            device = Device::Closed { retry_at };
+            (open, reported) = (other, false);
+            pace = Pace::new(clock::monotonic());
+        }
         device.retry(&mut open, &mut reported, clock::monotonic());
         status
             .open

@@ -37,23 +37,37 @@ impl AudioEncoder {
     /// # Errors
     /// Whatever libopus refuses.
     pub fn new(encoding: &AudioEncoding) -> Result<Self, EncodeError> {
-        let bitrate = i32::try_from(encoding.bitrate.0).unwrap_or(i32::MAX);
         let configured = || -> Result<Encoder, ::opus::Error> {
             let mut encoder = Encoder::new(SAMPLE_RATE, Channels::Mono, Application::Voip)?;
-            encoder.set_bitrate(Bitrate::Bits(bitrate))?;
             encoder.set_vbr(true)?;
             encoder.set_inband_fec(true)?;
             encoder.set_packet_loss_perc(EXPECTED_LOSS)?;
             encoder.set_dtx(false)?;
             Ok(encoder)
         };
-        Ok(Self {
+        let mut encoder = Self {
             encoder: configured().map_err(|source| EncodeError::Audio {
                 attempt: "setting it up",
                 source,
             })?,
             buffer: vec![0; MAX_PACKET],
-        })
+        };
+        encoder.set_bitrate(encoding)?;
+        Ok(encoder)
+    }
+
+    /// Goes on with this bitrate.
+    ///
+    /// # Errors
+    /// Whatever libopus refuses.
+    pub fn set_bitrate(&mut self, encoding: &AudioEncoding) -> Result<(), EncodeError> {
+        let bitrate = i32::try_from(encoding.bitrate.0).unwrap_or(i32::MAX);
+        self.encoder
+            .set_bitrate(Bitrate::Bits(bitrate))
+            .map_err(|source| EncodeError::Audio {
+                attempt: "changing its bitrate",
+                source,
+            })
     }
 
     /// Encodes 20 ms.

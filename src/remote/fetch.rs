@@ -46,6 +46,7 @@ pub struct Server {
     client: Client,
     file: Url,
     signature: Url,
+    proxy: Option<String>,
 }
 
 impl Server {
@@ -75,6 +76,7 @@ impl Server {
             client,
             file,
             signature,
+            proxy: settings.proxy.clone(),
         })
     }
 
@@ -120,7 +122,12 @@ impl Server {
     ) -> Result<Option<(Vec<u8>, Option<String>)>, String> {
         let failed = |error: reqwest::Error| {
             let error = error.without_url();
-            format!("{url}: {}", explain(&describe(&error)))
+            // Else it would be looked for at the wrong machine.
+            let way = match &self.proxy {
+                Some(proxy) => format!(" (by [remote] proxy {proxy})"),
+                None => String::new(),
+            };
+            format!("{url}{way}: {}", explain(&describe(&error)))
         };
         let mut request = self.client.get(url.clone());
         if let Some(etag) = etag {
@@ -211,6 +218,12 @@ fn explain(error: &str) -> String {
             "the server's certificate has expired; renew it, or set the clock of this box, which says {now}"
         );
     }
+    if error.contains("self-signed certificate") || error.contains("local issuer certificate") {
+        return format!(
+            "nobody whom this box trusts has signed the server's certificate; give its authority as [remote] ca_file \
+             ({error})"
+        );
+    }
     error.to_owned()
 }
 
@@ -247,6 +260,8 @@ mod tests {
         );
         let late = explain("certificate verify failed (certificate has expired)");
         assert!(late.contains("renew it, or set the clock"), "{late}");
+        let strange = explain("certificate verify failed (self-signed certificate)");
+        assert!(strange.contains("[remote] ca_file"), "{strange}");
         assert_eq!(explain("connection refused"), "connection refused");
     }
 

@@ -523,6 +523,9 @@ impl Room {
             self.media
                 .on_camera_configured(&self.settings, &mut self.out, now);
         }
+        if old.has_screen && !self.settings.has_screen {
+            self.media.share.on_unconfigured(&mut self.out, now);
+        }
         if elsewhere && !stays_away {
             self.signaling.open(&mut self.out, now);
         }

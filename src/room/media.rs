@@ -162,9 +162,8 @@ impl Media {
         now: Timestamp,
     ) {
         self.camera.ordered = Some(true);
-        if settings.has_camera {
-            out.push(Kind::Camera.order(true));
-        } else {
+        out.push(Kind::Camera.order(true));
+        if !settings.has_camera {
             self.camera.closed = true;
             self.camera.confirmed = Some(true);
             self.camera_lost = false;

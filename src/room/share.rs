@@ -140,6 +140,16 @@ impl Share {
         self.on_left();
     }
 
+    /// There is no source any more, by the settings.
+    pub(super) fn on_unconfigured(&mut self, out: &mut Outbox, now: Timestamp) {
+        self.source = false;
+        self.stop(
+            "the screen is no longer shared: no source is configured any more",
+            out,
+            now,
+        );
+    }
+
     fn set_live(&mut self, live: bool, now: Timestamp) {
         if self.live != live {
             self.live = live;

@@ -286,20 +286,21 @@ fn reading_again_applies_what_interrupts_nobody_and_names_the_rest() {
     assert_eq!(daemon.reload(), (Some(0), String::new()));
     daemon.until_kept("delays.toml");
 
-    daemon.edit("bitrate = 300000", "bitrate = 400000");
+    daemon.setup.put(
+        "etc/huddled/conf.d/hub.toml",
+        "[hub]\nmeetings = [\"one\"]\n",
+    );
     daemon.edit("name = \"reload\"", "name = \"another\"");
     let (code, said) = daemon.reload();
     assert_eq!(code, Some(1));
-    assert!(
-        said.contains("at the next start of huddled: video"),
-        "{said}"
-    );
+    assert!(said.contains("at the next start of huddled: hub"), "{said}");
     // By this order or because the file changed, whichever was first.
-    daemon.until_logged("accepted; applied: box.name; at the next start of huddled: video");
+    daemon.until_logged("accepted; at the next start of huddled: hub");
+    daemon.until_kept("another");
     // What waits is said every time, what is in effect once.
     let (_, said) = daemon.reload();
     assert!(
-        said.contains("accepted; at the next start of huddled: video"),
+        said.contains("accepted; at the next start of huddled: hub"),
         "{said}"
     );
     daemon.stop(libc::SIGTERM);

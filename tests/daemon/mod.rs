@@ -11,6 +11,7 @@ mod closing;
 mod layers;
 mod leaks;
 mod lights;
+mod live;
 mod meeting;
 mod process;
 mod recovery;

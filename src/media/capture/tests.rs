@@ -88,6 +88,12 @@ impl Screen {
 
     /// The luma plane without padding.
     fn show(&mut self, frame: &EncodedVideo) -> &[u8] {
+        assert_eq!(self.decode(frame), (640, 360));
+        &self.luma
+    }
+
+    /// Width and height; the luma plane is kept.
+    fn decode(&mut self, frame: &EncodedVideo) -> (usize, usize) {
         let mut depacketizer = H264Packet::default();
         let unit: Vec<u8> = frame
             .payloads
@@ -95,15 +101,15 @@ impl Screen {
             .flat_map(|payload| depacketizer.depacketize(payload).unwrap())
             .collect();
         let picture = self.decoder.decode(&unit).unwrap().expect("a picture");
-        assert_eq!(picture.dimensions(), (640, 360));
+        let (width, height) = picture.dimensions();
         let (stride, _, _) = picture.strides();
         self.luma = picture
             .y()
             .chunks(stride)
-            .take(360)
-            .flat_map(|row| row[..640].to_vec())
+            .take(height)
+            .flat_map(|row| row[..width].to_vec())
             .collect();
-        &self.luma
+        (width, height)
     }
 }
 
@@ -483,4 +489,57 @@ async fn a_watched_source_is_reported_when_it_appears_and_when_it_goes() {
     assert_eq!(rig.event().await, Event::ScreenConfirmed { on: true });
     rig.faults.set_gone(true);
     assert_eq!(rig.event().await, Event::ScreenSource(false));
+}
+
+#[tokio::test]
+async fn another_bitrate_leaves_the_camera_alone_and_another_size_opens_it_anew() {
+    let mut rig = rig();
+    rig.out.set_off(false);
+    assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
+    let mut screen = Screen::new();
+    let first = rig.frame().await;
+    screen.show(&first);
+    let never: CameraOpener = Box::new(|| {
+        Err(crate::devices::DeviceError::Misconfigured {
+            device: "camera".to_owned(),
+            reason: "it was not to be opened".to_owned(),
+        })
+    });
+    let cheaper = VideoEncoding {
+        bitrate: Bitrate(300_000),
+        ..VIDEO
+    };
+    rig.out
+        .renew(Feed::Camera, Some(never), false, &cheaper)
+        .unwrap();
+    // Media time goes on over the new encoder's first keyframe.
+    let mut last = first.media_time;
+    loop {
+        let frame = rig.frame().await;
+        assert!(frame.media_time.wrapping_sub(last) < 90_000);
+        last = frame.media_time;
+        screen.show(&frame);
+        if frame.keyframe {
+            break;
+        }
+    }
+    assert!(!rig.out.health().lost);
+
+    let small = VideoEncoding {
+        width: 320,
+        height: 180,
+        ..VIDEO
+    };
+    let settings = VideoSettings {
+        device: VideoDevice::SimSlides,
+        ppm: 0,
+    };
+    let opener = opener(&settings, "Room 1", &small);
+    rig.out.renew(Feed::Camera, opener, true, &small).unwrap();
+    while screen.decode(&rig.frame().await) != (320, 180) {}
+    // Without a camera nothing is lost, and orders are still obeyed.
+    rig.out.renew(Feed::Camera, None, true, &small).unwrap();
+    rig.out.set_off(true);
+    assert_eq!(rig.event().await, Event::CameraConfirmed { off: true });
+    assert!(!rig.out.health().lost);
 }

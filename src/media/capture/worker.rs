@@ -9,7 +9,7 @@ use super::super::error::EncodeError;
 use super::super::fanout::Fanout;
 use super::super::h264::VideoEncoder;
 use super::rate::Rate;
-use super::{CameraOpener, Feed, Orders, Shared};
+use super::{CameraOpener, Feed, Opener, Orders, Setup, Shared};
 use crate::clock;
 use crate::config::VideoEncoding;
 use crate::devices::picture::{black_i420, slate};
@@ -116,14 +116,7 @@ impl Worker {
             encoder: VideoEncoder::new(video, feed.content())?,
             converter: Converter::new(video.width, video.height),
             black: black_i420(video.width as usize, video.height as usize),
-            slate: slate(
-                video.width as usize,
-                video.height as usize,
-                match feed {
-                    Feed::Camera => SLATE_TEXT,
-                    Feed::Screen { .. } => NO_SIGNAL_TEXT,
-                },
-            ),
+            slate: draw_slate(feed, video),
             recycled: Vec::new(),
             fanout,
             events,
@@ -136,12 +129,16 @@ impl Worker {
             let orders = {
                 let mut orders = self.shared.orders();
                 let taken = *orders;
-                orders.keyframe = false;
+                (orders.keyframe, orders.renewed) = (false, false);
                 taken
             };
             if orders.stop {
                 self.stop_stream();
                 return;
+            }
+            if orders.renewed {
+                let setup = self.shared.setup().take();
+                setup.into_iter().for_each(|setup| self.renew(setup));
             }
             self.look_at_shutter();
             if orders.off {
@@ -149,6 +146,44 @@ impl Worker {
             } else {
                 self.work(orders);
             }
+        }
+    }
+
+    /// Goes on with another camera or another encoding.
+    fn renew(&mut self, setup: Setup) {
+        let Setup {
+            feed,
+            opener: Opener(opener),
+            reopen,
+            video,
+            encoder,
+        } = setup;
+        self.feed = feed;
+        self.opener = opener;
+        self.encoder = encoder;
+        self.rate = Rate::new(video.frame_rate);
+        self.converter = Converter::new(video.width, video.height);
+        self.black = black_i420(video.width as usize, video.height as usize);
+        self.slate = draw_slate(feed, &video);
+        // What stands in for the camera is shown anew by the new encoder, and a source is looked for anew.
+        self.blank_due = Some(Timestamp::default());
+        self.present = None;
+        self.watch_at = Timestamp::default();
+        if !reopen {
+            return;
+        }
+        self.stop_stream();
+        self.camera = None;
+        self.retry_at = Some(clock::monotonic());
+        if std::mem::take(&mut self.covered) {
+            // It was the other one's lens.
+            self.events.report(Event::LensCovered {
+                by: Shutter::Camera,
+                covered: false,
+            });
+        }
+        if self.opener.is_none() {
+            self.set_lost(false);
         }
     }
 
@@ -472,10 +507,18 @@ impl Worker {
     fn wait_for_orders(&self, serial: u64, longest: Duration) {
         let guard = self.shared.orders();
         let waited = self.shared.ordered.wait_timeout_while(guard, longest, |o| {
-            o.serial == serial && !o.keyframe && !o.stop
+            o.serial == serial && !o.keyframe && !o.renewed && !o.stop
         });
         drop(waited);
     }
+}
+
+fn draw_slate(feed: Feed, video: &VideoEncoding) -> Vec<u8> {
+    let text = match feed {
+        Feed::Camera => SLATE_TEXT,
+        Feed::Screen { .. } => NO_SIGNAL_TEXT,
+    };
+    slate(video.width as usize, video.height as usize, text)
 }
 
 /// Frames lost between two sequence numbers.

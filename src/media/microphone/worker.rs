@@ -11,7 +11,7 @@ use super::super::error::EncodeError;
 use super::super::fanout::Fanout;
 use super::super::opus::{AudioEncoder, PACKET, SILENCE};
 use super::source::Source;
-use super::{MicrophoneOpener, Order, SILENT_DBFS, Shared, gate};
+use super::{MicrophoneOpener, Order, SILENT_DBFS, Setup, Shared, gate};
 use crate::config::AudioEncoding;
 use crate::devices::{CapturedPeriod, PERIOD, SAMPLE_RATE};
 use crate::events::EventSender;
@@ -75,6 +75,8 @@ impl Worker {
         let mut samples = [0; PERIOD];
         while !self.shared.stop.load(Ordering::Relaxed) {
             self.shared.beats.fetch_add(1, Ordering::Relaxed);
+            let setup = std::mem::take(&mut *self.shared.setup());
+            self.renew(setup);
             let period = match self.source.open() {
                 Ok(from_device) => {
                     let period = self.source.read(&mut samples);
@@ -95,6 +97,20 @@ impl Worker {
                     self.set_lost(true);
                 }
             }
+        }
+    }
+
+    /// Goes on with another microphone or another encoding.
+    fn renew(&mut self, setup: Setup) {
+        let Setup { opener, encoding } = setup;
+        if let Some(opener) = opener {
+            // The old device is closed before the new one is opened, which may be the same.
+            self.source = Source::new(opener);
+        }
+        if let Some(encoding) = encoding
+            && let Err(error) = self.encoder.set_bitrate(&encoding)
+        {
+            log::error!("[audio] bitrate stays as it was: {error}");
         }
     }
 

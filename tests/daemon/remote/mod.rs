@@ -14,6 +14,7 @@ use web::{Certificate, Manner, Web};
 
 mod faults;
 mod nginx;
+mod proxy;
 mod signer;
 mod web;
 
