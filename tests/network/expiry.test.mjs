@@ -12,8 +12,8 @@ requirePrograms('turnserver', 'turnutils_uclient', 'openssl');
 const SECONDS = Number(process.env.HUDDLED_EXPIRY_SECONDS ?? 180);
 /** Of a password, ms. */
 const LIFETIME = 60_000;
-/** The longest time without a picture that is no drop, ms. */
-const GAP = 2000;
+/** The longest time without a picture that is no drop, ms: a busy machine makes seconds of its own, and what is made anew is counted. */
+const GAP = { most: 5000, goal: 1000 };
 
 suite('expiry', (scenario) => {
   scenario(`a relayed call of ${SECONDS} s outlasts its passwords of ${LIFETIME / 1000} s, over TCP and over UDP`, async (lab) => {
@@ -47,7 +47,7 @@ suite('expiry', (scenario) => {
     for (const [one, other] of pairs) {
       for (const [receiver, sender] of [[one, other], [other, one]]) {
         const gap = recorder.longestGap(receiver, sender, from, to);
-        lab.figure(`expiry-longest-gap-${nameOf(receiver)}-sees-${nameOf(sender)}`, gap, 'ms', { most: GAP });
+        lab.figure(`expiry-longest-gap-${nameOf(receiver)}-sees-${nameOf(sender)}`, gap, 'ms', GAP);
       }
     }
     for (const box of boxes) {
