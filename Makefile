@@ -1,5 +1,5 @@
 # Two commands a first user needs: `make demo` and `make test`.
-.PHONY: help demo guest setup build lint test test-full chaos churn endurance expiry lab drift fresh doc bench clean
+.PHONY: help demo guest setup build lint test test-full chaos churn endurance relays expiry lab drift fresh doc bench clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
@@ -56,6 +56,11 @@ churn: setup ## 1000 times leaving and joining: descriptors, threads and the slo
 endurance: setup ## ten minutes each of 5 % loss, 15 % loss and a silent member, without a restart; about 35 minutes, as root
 	cargo build --locked --bins
 	HUDDLED_LOSS_SECONDS=$${SECONDS_EACH:-600} node --test tests/network/loss.test.mjs
+
+relays: ## meetings through firewalls: relays, a proxy, their restarts, mistakes in their settings; about 2 minutes, as root
+	@scripts/setup.sh full
+	cargo build --locked --bins
+	node --test tests/network/relays.test.mjs
 
 expiry: ## a relayed call of three minutes that outlasts its relay's passwords; about 4 minutes, as root
 	@scripts/setup.sh full
