@@ -38,7 +38,7 @@ if [ "$what" = test ] || [ "$what" = full ]; then
     systemd device-tree-compiler python3 # what is installed, and the Yocto layer
   )
 fi
-[ "$what" != full ] || packages+=(coturn tinyproxy python3-venv) # relay scenarios, the Yocto layer
+[ "$what" != full ] || packages+=(coturn python3-venv) # relay scenarios, the Yocto layer
 
 missing=()
 for package in "${packages[@]}"; do
@@ -61,9 +61,6 @@ if [ "${#missing[@]}" -gt 0 ]; then
   if [[ " ${missing[*]} " == *" coturn "* ]] && [ -d /run/systemd/system ]; then
     # Debian starts a TURN server with the package; the tests start their own.
     $sudo systemctl disable --now coturn >/dev/null 2>&1 || true
-  fi
-  if [[ " ${missing[*]} " == *" tinyproxy "* ]] && [ -d /run/systemd/system ]; then
-    $sudo systemctl disable --now tinyproxy >/dev/null 2>&1 || true
   fi
 fi
 

@@ -84,8 +84,8 @@ pub(super) struct Signaling {
     pub(super) heard_at: Timestamp,
     /// When members were asked for because of a silence.
     doubted_at: Option<Timestamp>,
-    /// Since when such a question stands unanswered.
-    unanswered_since: Option<Timestamp>,
+    /// Such a question is not answered yet.
+    unanswered: bool,
     /// When the first message after it came, that was not its answer.
     passed_over_at: Option<Timestamp>,
     /// On this connection such a question has been answered: not every server does.
@@ -123,7 +123,7 @@ impl Signaling {
             backoff: Backoff::default(),
             heard_at: now,
             doubted_at: None,
-            unanswered_since: None,
+            unanswered: false,
             passed_over_at: None,
             answers: false,
             probe_until: None,
@@ -208,7 +208,7 @@ impl Signaling {
         out.set_joined(joined);
         self.state = state;
         self.probe_until = None;
-        self.unanswered_since = None;
+        self.unanswered = false;
         self.passed_over_at = None;
         self.show(now);
     }
@@ -436,7 +436,7 @@ impl Signaling {
         }
         self.heard_at = now;
         self.probe_until = None;
-        if self.unanswered_since.is_some() {
+        if self.unanswered {
             self.passed_over_at.get_or_insert(now);
         }
         true
@@ -445,7 +445,7 @@ impl Signaling {
     /// `meeting:user-joined` of another: the answer to `meeting:request-peers`, from which a live one cannot be told.
     pub(super) fn on_answered(&mut self) {
         self.answers = true;
-        self.unanswered_since = None;
+        self.unanswered = false;
         self.passed_over_at = None;
     }
 

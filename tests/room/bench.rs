@@ -316,6 +316,19 @@ impl Bench {
         generation
     }
 
+    /// Answers the first offer of another box and is connected with it.
+    pub(super) fn answer_box(&mut self, peer: &str) -> Generation {
+        self.hear_offer(peer, &sdp(&format!("{peer}-1"), 1, true), Dialect::Media);
+        let (generation, negotiation) = self.expect_accept_order(peer);
+        let answered = PeerEvent::AnswerCreated {
+            negotiation,
+            sdp: sdp("own", 1, true),
+        };
+        self.report(peer, generation, answered);
+        self.connected(peer, generation);
+        generation
+    }
+
     pub(super) fn connected(&mut self, peer: &str, generation: Generation) {
         for state in [ConnectionState::Connecting, ConnectionState::Connected] {
             self.report(peer, generation, PeerEvent::ConnectionState(state));

@@ -137,7 +137,7 @@ impl Signaling {
             .is_some_and(|at| now.since(at) < DOUBT_INTERVAL);
         if self.is_joined() && self.has_members && !asked {
             self.doubted_at = Some(now);
-            self.unanswered_since.get_or_insert(now);
+            self.unanswered = true;
             self.asked = true;
             out.send(ClientMessage::RequestPeers);
         }

@@ -168,14 +168,7 @@ fn a_restart_waits_for_a_sign_of_life_of_the_server_that_is_newer_than_the_silen
 #[test]
 fn a_boxs_restart_offer_that_the_healing_has_overtaken_is_not_taken_up() {
     let mut bench = Bench::joined(&["z-box"]);
-    bench.hear_offer("z-box", &sdp("z-box-1", 1, true), Dialect::Media);
-    let (generation, negotiation) = bench.expect_accept_order("z-box");
-    let answered = PeerEvent::AnswerCreated {
-        negotiation,
-        sdp: sdp("own", 1, true),
-    };
-    bench.report("z-box", generation, answered);
-    bench.connected("z-box", generation);
+    let generation = bench.answer_box("z-box");
     bench.packets("z-box", generation);
     bench.flow("z-box", generation, BOTH, 12_000);
     let restart = |round: u32| {

@@ -282,14 +282,7 @@ fn a_server_that_never_answered_such_a_question_is_not_left_for_it() {
 #[test]
 fn an_offer_of_a_peer_that_has_lost_us_while_we_have_it_asks_the_server() {
     let mut bench = Bench::joined(&["z-box"]);
-    bench.hear_offer("z-box", &sdp("z-box-1", 1, true), Dialect::Media);
-    let (generation, negotiation) = bench.expect_accept_order("z-box");
-    let answered = PeerEvent::AnswerCreated {
-        negotiation,
-        sdp: sdp("own", 1, true),
-    };
-    bench.report("z-box", generation, answered);
-    bench.connected("z-box", generation);
+    let generation = bench.answer_box("z-box");
     bench.flow("z-box", generation, (true, true), 2_000);
     bench.take();
     bench.hear_offer("z-box", &sdp("z-box-2", 1, true), Dialect::Media);
