@@ -13,10 +13,13 @@ use rtc::peer_connection::configuration::media_engine::{
 use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters,
-    RTCRtpEncodingParameters, RtpCodecKind,
+    RTCRtpEncodingParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind,
 };
 use rtc::rtp_transceiver::{
     RTCRtpTransceiverDirection, RTCRtpTransceiverId, RTCRtpTransceiverInit,
+};
+use rtc::sdp::extmap::{
+    SDES_MID_URI, SDES_REPAIR_RTP_STREAM_ID_URI, SDES_RTP_STREAM_ID_URI, TRANSPORT_CC_URI,
 };
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
@@ -130,6 +133,7 @@ impl Connection {
     ) -> Result<(Self, Observations), Error> {
         let mut media = MediaEngine::default();
         register_codecs(&mut media)?;
+        number_extensions(&mut media)?;
         let registry = register_default_interceptors(Registry::new(), &mut media)?
             .with(ChainSlot::from(12_500), keyframes);
 
@@ -368,6 +372,25 @@ pub(super) fn register_codecs(media: &mut MediaEngine) -> Result<(), Error> {
     media.register_codec(codec(111, opus()), RtpCodecKind::Audio)?;
     media.register_codec(codec(102, h264()), RtpCodecKind::Video)?;
     media.register_codec(codec(103, retransmission_of(102)), RtpCodecKind::Video)?;
+    Ok(())
+}
+
+/// Gives the header extensions of an offer of ours the numbers that Chromium gives them. A browser that keeps its connection and
+/// had made the first offer over it refuses our offer of a new one that exchanges the numbers ("RTP extension ID reassignment
+/// not supported"). The crate numbers in the order of registration, so the gaps are filled with names that are of no kind and
+/// never offered; what is offered of the rest is up to its own registration.
+fn number_extensions(media: &mut MediaEngine) -> Result<(), Error> {
+    for number in 1..=11 {
+        let uri = match number {
+            3 => TRANSPORT_CC_URI.to_owned(),
+            4 => SDES_MID_URI.to_owned(),
+            10 => SDES_RTP_STREAM_ID_URI.to_owned(),
+            11 => SDES_REPAIR_RTP_STREAM_ID_URI.to_owned(),
+            _ => format!("urn:huddled:gap:{number}"),
+        };
+        let extension = RTCRtpHeaderExtensionCapability { uri };
+        media.register_header_extension(extension, RtpCodecKind::Unspecified, None)?;
+    }
     Ok(())
 }
 

@@ -27,6 +27,21 @@ suite('members', (scenario) => {
     await box.until('two connected peers', ({ connected_peers: count }) => count === 2);
   });
 
+  scenario('a V2 browser that made the first offer can take the box’s offer of a new connection over its old one', async (lab) => {
+    const member = await lab.member('v2', { id: 'f', ...SMALL });
+    await member.until('it has joined', ({ joined }) => joined);
+    const box = await lab.box(LIGHT);
+    await member.untilPicture(box.user);
+    const descriptions = (user, kind, target) => lab.gateway.received({ user })
+      .filter(({ event, payload }) => event.endsWith(`:${kind}`) && payload.targetUserId === target);
+    assert.ok(descriptions(box.user, 'answer', member.user).length > 0, 'it was the browser that had to begin');
+    const other = await lab.member('v2', { id: '0', ...SMALL });
+    await other.untilPicture(box.user);
+    // What the box offers to somebody new is what it would offer here, had it given this connection up.
+    const [{ payload: { offer } }] = descriptions(box.user, 'offer', other.user);
+    await member.page.evaluate(([user, fresh]) => window.member.peers.get(user).pc.setRemoteDescription(fresh), [box.user, offer]);
+  });
+
   scenario('two boxes and a browser', async (lab) => {
     const one = await lab.box({ id: '5', name: 'Box One', microphone: 'sim:tone:440', ...LIGHT });
     const two = await lab.box({ id: '9', name: 'Box Two', microphone: 'sim:tone:550', ...LIGHT });
