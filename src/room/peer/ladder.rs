@@ -146,15 +146,23 @@ impl Peer {
             let by_itself = self.phase == PeerPhase::Interrupted
                 || (self.phase == PeerPhase::Restarting && self.proof_since.is_none());
             self.healed_at = by_itself.then_some(now).or(self.healed_at);
-            if self.phase != PeerPhase::Negotiating {
-                self.keyframe_at = Some(now + KEYFRAME_AGAIN);
+            if self.phase == PeerPhase::Negotiating {
+                self.enter_connected(cx);
+            } else {
+                self.return_to_connected(cx, now);
             }
-            self.enter_connected(cx);
         } else if self.phase != PeerPhase::Interrupted && self.proof_until.is_none() {
             // A new connection that says `connected`: now its packets must come. (Of a restart it is set by the answer.)
             let answered = self.phase != PeerPhase::Restarting;
             self.proof_until = answered.then(|| now + cx.recovery.restart);
         }
+    }
+
+    /// Connected again after a story: the keyframe that was ordered when the path came back may have been lost with it, or the
+    /// peer's way may have opened later than ours.
+    fn return_to_connected(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        self.keyframe_at = Some(now + KEYFRAME_AGAIN);
+        self.enter_connected(cx);
     }
 
     /// The time to act has come. Does nothing if the connection turns out to be well.
@@ -166,7 +174,7 @@ impl Peer {
             // What still arrives proves the path, and whoever announced both off may send nothing: a camera that is
             // gone, or switched off without a word.
             self.flow.excuse(suspicion, now);
-            self.enter_connected(cx);
+            self.return_to_connected(cx, now);
             return Fate::Stays;
         }
         if let Some(at) = newest.filter(|_| !all_silent) {
@@ -253,7 +261,7 @@ impl Peer {
     /// The packets did not come in time.
     pub(super) fn on_unproven(&mut self, cx: &mut Context<'_>, now: Timestamp) -> Fate {
         if self.state == ConnectionState::Connected && !self.must_send() {
-            self.enter_connected(cx);
+            self.return_to_connected(cx, now);
             return Fate::Stays;
         }
         let why = match self.phase {

@@ -632,6 +632,16 @@ fn a_peer_whose_path_is_back_gets_another_keyframe_half_a_second_later() {
 }
 
 #[test]
+fn a_peer_of_which_only_sound_is_back_gets_that_keyframe_too() {
+    let (mut bench, generation) = flowing("z-1");
+    bench.pass(2_000);
+    bench.take();
+    bench.flow("z-1", generation, (true, false), 2_000);
+    assert_eq!(bench.peer("z-1").badge, None);
+    assert!(bench.take().contains(&Effect::OrderKeyframe));
+}
+
+#[test]
 fn many_that_fail_at_once_are_all_called_again_a_little_apart() {
     let names: Vec<String> = (0..7).map(|number| format!("z-{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
