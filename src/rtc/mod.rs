@@ -23,6 +23,7 @@ mod negotiation;
 mod probe;
 mod receiving;
 mod rehearsal;
+mod retransmission;
 mod sdp;
 mod sending;
 mod servers;
