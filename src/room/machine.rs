@@ -562,6 +562,7 @@ impl Room {
                 link_up: self.link_up,
                 sharing: self.media.share.live,
                 heard_at: self.signaling.heard_at,
+                resumed_at: self.signaling.resumed_at,
                 rng: &mut self.rng,
                 out: &mut self.out,
             };
@@ -608,6 +609,7 @@ impl Room {
                 link_up: self.link_up,
                 sharing: self.media.share.live,
                 heard_at: self.signaling.heard_at,
+                resumed_at: self.signaling.resumed_at,
                 rng: &mut self.rng,
                 out: &mut self.out,
             };

@@ -42,8 +42,10 @@ const LEFT_GRACE: Duration = Duration::from_secs(5);
 const STALE: Duration = Duration::from_secs(5);
 /// For how long after a sign of renewal a `disconnected` is believed at once.
 const SUSPECT: Duration = Duration::from_secs(10);
-/// How long an old path gets to heal by itself once the link or the server is back.
+/// How long an old path gets to heal by itself once the link or the server is back, or heard again.
 const HEAL: Duration = Duration::from_secs(1);
+/// Within this a server that can be reached gives a sign of life when it is asked.
+const ANSWERED: Duration = Duration::from_secs(1);
 /// For how long a change of the link, or the loss of a relay, is a second source for a silence.
 const PATH_DOUBT: Duration = Duration::from_secs(10);
 /// A path that has come back may lose the keyframe that opened it, and a browser asks for another only after 3 s.
@@ -72,6 +74,8 @@ pub(super) struct Context<'a> {
     pub(super) sharing: bool,
     /// When the server said something last.
     pub(super) heard_at: Timestamp,
+    /// When it was heard again after a pause.
+    pub(super) resumed_at: Timestamp,
     pub(super) rng: &'a mut Rng,
     pub(super) out: &'a mut Outbox,
 }
@@ -176,6 +180,8 @@ pub(super) struct Peer {
     keyframe_at: Option<Timestamp>,
     /// When the old path healed by itself.
     healed_at: Option<Timestamp>,
+    /// A box's restart offer that waits until then for the old path to heal.
+    held: Option<(Timestamp, Sdp, Dialect)>,
 
     /// The next connection attempt. Waits while the link or the server is away, as do the next two.
     offer_at: Option<Timestamp>,
@@ -223,6 +229,7 @@ impl Peer {
             silent_since: None,
             keyframe_at: None,
             healed_at: None,
+            held: None,
             offer_at: None,
             act_at: None,
             proof_until: None,
@@ -444,12 +451,17 @@ impl Peer {
         self.start_afresh();
         let own_is_greater = *cx.own > self.id;
         let overtaken = self.is_overtaken(now);
+        let heals_until = self.heals_until(cx, now).filter(|_| self.is_box);
         let Some(connection) = &mut self.connection else {
             self.open_and_accept(sdp, dialect, cx, now);
             return;
         };
         let restarts = connection.negotiation.is_restarted_by(&sdp);
         if overtaken && restarts {
+            return;
+        }
+        if restarts && let Some(until) = heals_until {
+            self.held = Some((until, sdp, dialect));
             return;
         }
         if was_well && restarts {

@@ -323,6 +323,7 @@ mod tests {
             link_up: true,
             sharing: false,
             heard_at: Timestamp::default(),
+            resumed_at: Timestamp::default(),
             rng: &mut rng,
             out: &mut out,
         };

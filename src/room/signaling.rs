@@ -33,6 +33,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 const LINK_PROBE_WAIT: Duration = Duration::from_millis(800);
 /// A second ghost of ourselves within this time wants a new connection.
 const GHOST_AGAIN: Duration = Duration::from_secs(5);
+/// Nothing heard of the server for so long is a pause: as long as the silence of a peer that is suspected.
+const PAUSE: Duration = Duration::from_millis(1_500);
 
 /// ```text
 ///            OpenSignaling              opened                 meeting:joined
@@ -82,6 +84,8 @@ pub(super) struct Signaling {
     last_session: u64,
     backoff: Backoff,
     pub(super) heard_at: Timestamp,
+    /// When it was heard again after a pause, or from the beginning.
+    pub(super) resumed_at: Timestamp,
     /// When members were asked for because of a silence.
     doubted_at: Option<Timestamp>,
     /// Such a question is not answered yet.
@@ -122,6 +126,7 @@ impl Signaling {
             last_session: 0,
             backoff: Backoff::default(),
             heard_at: now,
+            resumed_at: now,
             doubted_at: None,
             unanswered: false,
             passed_over_at: None,
@@ -281,6 +286,7 @@ impl Signaling {
                 session: opening, ..
             } if opening == session => {
                 self.heard_at = now;
+                self.resumed_at = now;
                 self.left = false;
                 self.ghosted = false;
                 self.answers = false;
@@ -433,6 +439,9 @@ impl Signaling {
     pub(super) fn on_activity(&mut self, session: SessionId, now: Timestamp) -> bool {
         if self.session() != Some(session) {
             return false;
+        }
+        if now.since(self.heard_at) >= PAUSE {
+            self.resumed_at = now;
         }
         self.heard_at = now;
         self.probe_until = None;

@@ -28,6 +28,7 @@ impl Peer {
         self.silent_since = None;
         self.keyframe_at = None;
         self.healed_at = None;
+        self.held = None;
         self.set_state(ConnectionState::Closed, cx, now);
         self.set_ice(IceConnectionState::Closed, cx);
         if self.announced {

@@ -8,7 +8,7 @@ use super::super::notice::Level;
 use super::super::snapshot::PeerPhase;
 use super::super::types::{ConnectionState, Timestamp};
 use super::{
-    Context, ESTABLISH, Fate, HEAL, HEALED, KEYFRAME_AGAIN, LOOK_AGAIN, PATH_DOUBT, Peer,
+    ANSWERED, Context, ESTABLISH, Fate, HEAL, HEALED, KEYFRAME_AGAIN, LOOK_AGAIN, PATH_DOUBT, Peer,
     YIELD_FIRST,
 };
 
@@ -158,9 +158,10 @@ impl Peer {
         }
     }
 
-    /// Connected again after a story: the keyframe that was ordered when the path came back may have been lost with it, or the
-    /// peer's way may have opened later than ours.
+    /// Connected again after a story. What was lost in it is not resent, so the peer sees nothing before a keyframe; and one may be
+    /// lost with the path, or come before the peer's end of it is open.
     fn return_to_connected(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        cx.out.want_keyframe();
         self.keyframe_at = Some(now + KEYFRAME_AGAIN);
         self.enter_connected(cx);
     }
@@ -198,14 +199,18 @@ impl Peer {
         if self.is_suspect(now) {
             return self.fail("still silent after it or we joined again", true, cx, now);
         }
-        let Some(connection) = &mut self.connection else {
-            return Fate::Stays;
-        };
         if self.silent_since.is_some_and(|since| cx.heard_at < since) {
             // The server may be as far away as the peer.
             self.act_at = Some(now + LOOK_AGAIN);
             return Fate::Stays;
         }
+        if let Some(until) = self.heals_until(cx, now) {
+            self.act_at = Some(until);
+            return Fate::Stays;
+        }
+        let Some(connection) = &mut self.connection else {
+            return Fate::Stays;
+        };
         if self.restarted || !connection.negotiation.is_stable() {
             return self.fail("nothing arrives any more", false, cx, now);
         }
@@ -296,6 +301,18 @@ impl Peer {
                 self.offer_at = Some(now);
             }
         }
+    }
+
+    /// A path that went silent together with the server gets a moment from its first sign of life on, as with a link that is
+    /// back: until then it is waited. To take up a box's restart offer that was under way meanwhile would end a path that heals,
+    /// and the answer may be long on its way, because TCP tries to send again ever more seldom (RFC 6298 section 5.5).
+    pub(super) fn heals_until(&self, cx: &Context<'_>, now: Timestamp) -> Option<Timestamp> {
+        let until = cx.resumed_at + HEAL;
+        // It was asked when the silence was noticed, and answers sooner where it can be reached.
+        let noticed = self.silent_since;
+        let together = noticed.is_some_and(|since| since + ANSWERED < cx.resumed_at);
+        let waits = self.phase == PeerPhase::Interrupted && together && !self.is_path_doubted(now);
+        (waits && now < until).then_some(until)
     }
 
     /// A box's restart offer that was under way while the path healed: to take it up would end a path that works. A box applies

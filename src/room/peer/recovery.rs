@@ -112,6 +112,7 @@ impl Peer {
             establish.map(|at| (at, "connection attempt too slow")),
             self.order_until().map(|at| (at, "connection silent")),
             self.act_at.map(|at| (at, "interrupted too long")),
+            self.held.as_ref().map(|held| (held.0, "an offer held")),
             self.proof_until.map(|at| (at, "packets awaited")),
             self.stale_until.map(|at| (at, "member unconfirmed")),
             self.ask_for_candidates_at()
@@ -156,6 +157,9 @@ impl Peer {
             if !self.confirmed && self.on_left(now) == Fate::Gone {
                 return Fate::Gone;
             }
+        }
+        if let Some((_, sdp, dialect)) = self.held.take_if(|(until, ..)| *until <= now) {
+            self.on_offer(sdp, dialect, cx, now);
         }
         if due(self.act_at) {
             self.act_at = None;

@@ -69,6 +69,13 @@ fn answer_restart(
     bench.report(peer, generation, PeerEvent::AnswerApplied { negotiation });
 }
 
+/// A restart offer of the box `z-box`.
+fn box_restart(round: u32) -> Sdp {
+    let text = sdp("z-box-1", round, true);
+    let ufrag = format!("a=ice-ufrag:round-{round}-");
+    Sdp::new(&text.as_str().replace("a=ice-ufrag:", &ufrag))
+}
+
 /// Silent until the restart is ordered.
 #[track_caller]
 fn restarting(peer: &str) -> (Bench, Generation, NegotiationId) {
@@ -161,8 +168,35 @@ fn a_restart_waits_for_a_sign_of_life_of_the_server_that_is_newer_than_the_silen
         "it may be as far away as the peer"
     );
     bench.server_talks();
-    bench.pass(110);
+    bench.pass(990);
+    assert!(
+        bench.orders().is_empty(),
+        "the path may be back with the server"
+    );
+    bench.pass(120);
     expect_restart(&mut bench, generation);
+}
+
+#[test]
+fn a_boxs_restart_offer_that_comes_with_the_network_gives_the_old_path_a_moment() {
+    for heals in [true, false] {
+        let mut bench = Bench::joined(&["z-box"]);
+        let generation = bench.answer_box("z-box");
+        bench.packets("z-box", generation);
+        bench.flow("z-box", generation, BOTH, 12_000);
+        bench.pass(9_000);
+        bench.take();
+        bench.hear_offer("z-box", &box_restart(2), Dialect::Media);
+        bench.pass(200);
+        assert!(bench.orders().is_empty(), "it was long under way");
+        if heals {
+            bench.flow("z-box", generation, BOTH, 3_000);
+            assert!(bench.orders().is_empty(), "the path has healed");
+        } else {
+            bench.pass(900);
+            assert_eq!(bench.expect_accept_order("z-box").0, generation);
+        }
+    }
 }
 
 #[test]
@@ -171,18 +205,13 @@ fn a_boxs_restart_offer_that_the_healing_has_overtaken_is_not_taken_up() {
     let generation = bench.answer_box("z-box");
     bench.packets("z-box", generation);
     bench.flow("z-box", generation, BOTH, 12_000);
-    let restart = |round: u32| {
-        let text = sdp("z-box-1", round, true);
-        let ufrag = format!("a=ice-ufrag:round-{round}-");
-        Sdp::new(&text.as_str().replace("a=ice-ufrag:", &ufrag))
-    };
     bench.pass(2_000);
     bench.packets("z-box", generation);
     bench.take();
-    bench.hear_offer("z-box", &restart(2), Dialect::Media);
+    bench.hear_offer("z-box", &box_restart(2), Dialect::Media);
     assert!(bench.orders().is_empty(), "it was under way in the silence");
     bench.flow("z-box", generation, BOTH, 6_000);
-    bench.hear_offer("z-box", &restart(3), Dialect::Media);
+    bench.hear_offer("z-box", &box_restart(3), Dialect::Media);
     assert_eq!(
         bench.expect_accept_order("z-box").0,
         generation,
