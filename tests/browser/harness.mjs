@@ -190,9 +190,16 @@ export class Lab {
     for (const [index, member] of this.members.entries()) {
       const name = `member${index}-${member.options.manner}`;
       await member.page.screenshot({ path: join(folder, `${name}.png`), timeout: 5000 }).catch(() => {});
-      const state = await member.page.evaluate(() => ({ state: window.member.read(), log: window.member.log })).catch((error) => ({ error: String(error), log: [] }));
+      const state = await member.page.evaluate(async () => {
+        const stats = await Promise.all([...window.member.peers.keys()].map(async (user) => [user, await window.member.stats(user)]));
+        return { state: { ...window.member.read(), stats: Object.fromEntries(stats) }, log: window.member.log };
+      }).catch((error) => ({ error: String(error), log: [] }));
       await write(`${name}.json`, JSON.stringify(state.state ?? state.error, null, 1));
       await write(`${name}.log`, [...member.console, ...state.log].join('\n'));
+    }
+    for (const [index, box] of this.boxes.entries()) {
+      const health = await box.health().catch(String);
+      await write(`box${index}-health.json`, JSON.stringify(health, null, 1));
     }
     for (const [index, guest] of this.guests.entries()) {
       await guest.page.screenshot({ path: join(folder, `guest${index}.png`), timeout: 5000 }).catch(() => {});

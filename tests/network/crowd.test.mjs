@@ -2,20 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { monotonic, observe } from '../browser/wait.mjs';
-import { inTurn, pairsOf, suite } from './harness.mjs';
+import { inTurn, pairsOf, pairsThatHear, suite } from './harness.mjs';
 import { everybodySees } from './meeting.mjs';
-import { isBox } from './recorder.mjs';
 
 const TINY = { video: { width: 320, height: 180, frame_rate: 10, bitrate: 100_000 } };
 /** For so long every pair is counted, s. */
 const COUNTED = 10;
 /** Eight encoders and 56 decoders share two cores with everything else: most pictures have to arrive, and none of the pairs may starve. */
 const LEAST = 0.5;
-
-// The two generations of browsers do not hear each other's signaling, whatever a box does.
-function pairsThatHear(members) {
-  return pairsOf(members).filter(([one, other]) => isBox(one) || isBox(other));
-}
 
 // Counts pictures of every pair, each way; prints the poorest and the mean, and demands that every pair has its share.
 async function countEverybody(lab, recorder, name, members, rate) {

@@ -9,7 +9,7 @@ import { EXECUTABLE, MemberPage, launchChromium } from '../browser/chromium.mjs'
 import { Lab, runOnce } from '../browser/harness.mjs';
 import { Network, requireNetworks, sweep } from './namespaces.mjs';
 import { PENDING } from './pending.mjs';
-import { Recorder } from './recorder.mjs';
+import { Recorder, isBox } from './recorder.mjs';
 import { RemoteGateway } from './server.mjs';
 
 /** Where failures leave what there is to see. */
@@ -185,4 +185,9 @@ export async function inTurn(values, body) {
 /** Every two of them, once. */
 export function pairsOf(members) {
   return members.flatMap((one, index) => members.slice(index + 1).map((other) => [one, other]));
+}
+
+/** Every two of which one is a box: the two generations of browsers do not hear each other's signaling, whatever a box does. */
+export function pairsThatHear(members) {
+  return pairsOf(members).filter(([one, other]) => isBox(one) || isBox(other));
 }

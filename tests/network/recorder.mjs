@@ -119,7 +119,9 @@ export class Recorder {
   /** When the first picture from `since` on arrived that others followed; undefined while there is none. */
   backAt(receiver, sender, since) {
     const late = this.times(receiver, sender).filter((at) => at >= since);
-    return late.find((at, index) => late[index + FOLLOWERS] <= at + FOLLOW_WITHIN);
+    // A box that is asked seldom tells of few of its pictures when they came, and still counts every one.
+    const followed = (at, index) => late[index + FOLLOWERS] <= at + FOLLOW_WITHIN || this.counted(receiver, sender, at, at + FOLLOW_WITHIN) >= FOLLOWERS;
+    return late.find(followed);
   }
 
   /** Waits for it. */
