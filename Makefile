@@ -21,7 +21,7 @@ build: ## the daemon and its control client, optimised
 	@scripts/setup.sh build
 	cargo build --release --locked
 
-.PHONY: install uninstall deb deb-test
+.PHONY: install uninstall deb deb-test cross
 install: ## lay what is built into DESTDIR (/) below PREFIX (/usr); first: make guest build
 	@scripts/install.sh install
 
@@ -34,6 +34,10 @@ deb: ## a Debian package of what is built, in target; first: make guest build
 
 deb-test: ## install, start, upgrade, remove and purge that package in a plain Debian 12 under systemd; as root
 	@scripts/deb-test.sh
+
+cross: ## the programs for aarch64 by Debian's cross compiler, tried under emulation; 12 minutes; PROFILE=release
+	@scripts/setup.sh build
+	@PROFILE="$(PROFILE)" scripts/cross.sh
 
 lint: setup ## formatting and lints, warnings are errors
 	cargo fmt --check

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 . scripts/steps.sh
 
 [ "$(id -u)" = 0 ] || { echo "deb-test: run this as root; it makes a root file system of its own" >&2; exit 1; }
-for tool in mmdebstrap:mmdebstrap systemd-nspawn:systemd-container; do
+for tool in mmdebstrap:mmdebstrap systemd-nspawn:systemd-container lintian:lintian; do
   command -v "${tool%:*}" >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${tool#*:}" >/dev/null; }
 done
 
@@ -20,6 +20,8 @@ packages() {
   mv target/huddled_0.0.1_*.deb "$root/old.deb"
   scripts/deb.sh
   cp target/huddled_*.deb "$root/new.deb"
+  # Its errors and warnings are failures here.
+  lintian --allow-root --fail-on error,warning target/huddled_*.deb
 }
 
 make_root() {

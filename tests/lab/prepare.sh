@@ -82,7 +82,7 @@ make -s -j2 -C "headers/usr/src/$headers" M="$PWD/modules" modules >build.log 2>
 # 4. The root file system: what the binary links, and what looks at devices.
 part "making the root file system"
 mmdebstrap --quiet --mode=root --variant=minbase --architectures=amd64 \
-  --include=systemd,systemd-sysv,udev,dbus,kmod,iproute2,procps,alsa-utils,v4l-utils,gpiod,ffmpeg,jq,perl-base,libasound2,libssl3,ca-certificates \
+  --include=systemd,systemd-sysv,udev,dbus,kmod,iproute2,procps,alsa-utils,v4l-utils,gpiod,ffmpeg,jq,perl-base,libasound2,libssl3,ca-certificates,adduser,minisign,nginx-light,openssl \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
   --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' \
@@ -142,7 +142,7 @@ echo lab > $root/etc/hostname
 echo '127.0.0.1 localhost lab' > $root/etc/hosts
 : > $root/etc/fstab
 for unit in systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
-  e2scrub_reap.service fstrim.timer systemd-pstore.service getty@tty1.service serial-getty@ttyS0.service; do
+  e2scrub_reap.service fstrim.timer nginx.service systemd-pstore.service getty@tty1.service serial-getty@ttyS0.service; do
   ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 cat > $root/etc/systemd/system/lab.service <<'END'

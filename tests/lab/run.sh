@@ -4,6 +4,7 @@
 #   STEPS="light card"  only these (steps-*.sh); `make lab` without it takes all but drift
 #   LAB_KEEP=1          keeps the guest; the next run goes on in it, with scripts and binaries of then. Its end: LAB_KEEP=end
 #   LAB_PATIENCE=4      waits are so many times as long (2)
+#   LAB_DEB=FILE        the package for the step deb, which is not among those of `make lab`
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -60,6 +61,7 @@ else
   rm -f $lab/host.log
   setsid node "$here/host.mjs" "$share/ask" > $lab/host.log 2>&1 &
   echo $! > $lab/host.pid
+  [ -z "${LAB_DEB:-}" ] || cp "$LAB_DEB" "$share/huddled.deb"
   until [ -s $lab/host.log ]; do
     runs host || { echo "lab: the signaling server did not start" >&2; cat $lab/host.log >&2; exit 1; }
     sleep 0.1
