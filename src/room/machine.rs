@@ -1,6 +1,7 @@
 //! `Room`: routes events to the parts, gathers their effects, checks invariants.
 
 mod messages;
+mod operation;
 mod shown;
 
 use std::collections::VecDeque;
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use super::backoff::Rng;
 use super::effect::Effect;
-use super::event::{Command, DeniedReason, Event, PeerEvent, Source, Stage};
-use super::gesture::{Gesture, Gestures};
+use super::event::{DeniedReason, Event, PeerEvent, Stage};
+use super::gesture::Gestures;
 use super::indicator::{Indicator, Lights, View};
 use super::liveness::Liveness;
 use super::media::{Kind, Media};
@@ -21,7 +22,7 @@ use super::roster::Roster;
 use super::settings::RoomSettings;
 use super::signaling::Signaling;
 use super::snapshot::RoomSnapshot;
-use super::types::{Button, Generation, PeerId, Timestamp};
+use super::types::{Generation, PeerId, Timestamp};
 
 /// Readiness is reported once the pipelines have confirmed, and then at the latest; never waiting for the network.
 pub const READY_BY: Duration = Duration::from_secs(3);
@@ -372,162 +373,6 @@ impl Room {
         }
         if verdict.feed {
             self.out.push(Effect::FeedWatchdog);
-        }
-    }
-
-    fn on_gesture(&mut self, button: Button, gesture: Gesture, now: Timestamp) {
-        match (button, gesture) {
-            (Button::Mic, Gesture::Press) => {
-                let opens = self.media.microphone.closed;
-                self.on_press(button, now);
-                self.talking = opens;
-            }
-            (Button::Camera | Button::Share, Gesture::Press)
-            | (Button::Share, Gesture::DoublePress) => self.on_press(button, now),
-            // Whoever presses in a hurry wants out of the meeting's ears and eyes.
-            (Button::Mic | Button::Camera, Gesture::DoublePress) => {
-                self.talking = false;
-                for kind in [Kind::Microphone, Kind::Camera] {
-                    self.media
-                        .close(kind, &Source::Panel, &self.settings, &mut self.out, now);
-                }
-            }
-            (Button::Mic, Gesture::LongPressEnded) => {
-                if std::mem::take(&mut self.talking) {
-                    self.media.close(
-                        Kind::Microphone,
-                        &Source::Panel,
-                        &self.settings,
-                        &mut self.out,
-                        now,
-                    );
-                }
-            }
-            (Button::Camera | Button::Share, Gesture::LongPressEnded) => {}
-        }
-    }
-
-    fn on_switch(&mut self, button: Button, closed: bool, moved: bool, now: Timestamp) {
-        let kind = match button {
-            Button::Mic => Kind::Microphone,
-            Button::Camera => Kind::Camera,
-            // Sharing has no state that a switch could hold.
-            Button::Share => return,
-        };
-        self.media
-            .on_switch(kind, closed, moved, &self.settings, &mut self.out, now);
-    }
-
-    fn on_press(&mut self, button: Button, now: Timestamp) {
-        match button {
-            Button::Mic => {
-                self.media
-                    .on_press(Kind::Microphone, &self.settings, &mut self.out, now);
-            }
-            Button::Camera => {
-                self.media
-                    .on_press(Kind::Camera, &self.settings, &mut self.out, now);
-            }
-            Button::Share => {
-                if let Err(reason) = self.press_share(now) {
-                    self.out.notify(
-                        Level::Info,
-                        format!("the share button was pressed, but {}", reason.as_str()),
-                    );
-                }
-            }
-        }
-    }
-
-    fn press_share(&mut self, now: Timestamp) -> Result<(), DeniedReason> {
-        let in_meeting = !self.signaling.is_idle();
-        let share = &mut self.media.share;
-        share.on_press(&self.settings, in_meeting, &mut self.out, now)
-    }
-
-    fn on_command(
-        &mut self,
-        command: Command,
-        source: &Source,
-        now: Timestamp,
-    ) -> Result<(), DeniedReason> {
-        match command {
-            Command::Mute => {
-                self.media
-                    .close(Kind::Microphone, source, &self.settings, &mut self.out, now)
-            }
-            Command::CameraOff => {
-                self.media
-                    .close(Kind::Camera, source, &self.settings, &mut self.out, now);
-            }
-            Command::ShareOn => {
-                let in_meeting = !self.signaling.is_idle();
-                let share = &mut self.media.share;
-                return share.begin(source, &self.settings, in_meeting, &mut self.out);
-            }
-            Command::ShareOff => self.media.share.end(source, &mut self.out, now),
-            Command::Press(button) => {
-                if !self.settings.panel_simulated {
-                    return Err(DeniedReason::PanelNotSimulated);
-                }
-                if button == Button::Share {
-                    return self.press_share(now);
-                }
-                self.on_press(button, now);
-            }
-            Command::Join => {
-                if self.settings.identity.is_none() {
-                    return Err(DeniedReason::Unconfigured);
-                }
-                if self.life == Life::Running {
-                    // Whoever orders this knows of it.
-                    self.signaling.refusal = None;
-                    self.signaling.open(&mut self.out, now);
-                }
-            }
-            Command::Leave => {
-                if self.settings.identity.is_none() {
-                    return Err(DeniedReason::Unconfigured);
-                }
-                self.leave(None, now);
-            }
-            Command::Identify => self.identify_until = Some(now + IDENTIFY_FOR),
-        }
-        Ok(())
-    }
-
-    fn on_settings(&mut self, settings: RoomSettings, now: Timestamp) {
-        let old = std::mem::replace(&mut self.settings, settings);
-        if self.life != Life::Running {
-            if self.signaling.is_idle() {
-                self.signaling
-                    .set_configured(self.settings.identity.is_some(), now);
-            }
-            return;
-        }
-        let elsewhere = old.identity != self.settings.identity || old.place != self.settings.place;
-        // Ordered away we stay away; sent away from there we may go elsewhere.
-        let sent_away = self.signaling.refusal.is_some();
-        let stays_away = self.signaling.is_idle() && old.identity.is_some() && !sent_away;
-        if elsewhere {
-            // Leaving comes before joining anew, and closing before both.
-            if old.place != self.settings.place {
-                self.media
-                    .on_place_changed(&self.settings, &mut self.out, now);
-            }
-            self.leave_as(&old, None, now);
-            self.signaling
-                .set_configured(self.settings.identity.is_some(), now);
-        }
-        if old.has_camera != self.settings.has_camera {
-            self.media
-                .on_camera_configured(&self.settings, &mut self.out, now);
-        }
-        if old.has_screen && !self.settings.has_screen {
-            self.media.share.on_unconfigured(&mut self.out, now);
-        }
-        if elsewhere && !stays_away {
-            self.signaling.open(&mut self.out, now);
         }
     }
 

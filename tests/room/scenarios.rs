@@ -2,6 +2,7 @@
 
 mod answers;
 mod dialects;
+mod healing;
 mod joining;
 mod ladder;
 mod leaving;
