@@ -531,6 +531,12 @@ pub(super) static ROOT: &[Key] = &[
                  connection or the link says so, too. At least `suspicion_ms`.",
             ),
             key(
+                "healing_ms",
+                whole(0, 60_000),
+                "1000",
+                "How long an old path gets to heal by itself once the link or the server is back, in milliseconds.",
+            ),
+            key(
                 "restart_ms",
                 whole(100, 60_000),
                 "3000",

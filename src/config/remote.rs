@@ -41,6 +41,7 @@ pub const REMOTE_KEYS: &[&str] = &[
     "audio.bitrate",
     "recovery.suspicion_ms",
     "recovery.action_ms",
+    "recovery.healing_ms",
     "recovery.restart_ms",
     "recovery.recreate_ms",
     "recovery.attempts",

@@ -371,6 +371,7 @@ fn recovery(
     if recovery.action < recovery.suspicion {
         return Err(section.error("action_ms", "must be at least suspicion_ms"));
     }
+    recovery.healing = millis(&section, "healing_ms", recovery.healing);
     recovery.restart = millis(&section, "restart_ms", recovery.restart);
     recovery.slow_interval = millis(&section, "slow_interval_ms", recovery.slow_interval);
     if let Some(delays) = section.integers("recreate_ms") {

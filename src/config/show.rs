@@ -131,6 +131,7 @@ impl Settings {
         page.section("[recovery]");
         page.key("suspicion_ms", millis(self.recovery.suspicion));
         page.key("action_ms", millis(self.recovery.action));
+        page.key("healing_ms", millis(self.recovery.healing));
         page.key("restart_ms", millis(self.recovery.restart));
         let delays = self.recovery.recreate.iter();
         page.key(

@@ -41,8 +41,6 @@ const LEFT_GRACE: Duration = Duration::from_secs(5);
 const STALE: Duration = Duration::from_secs(5);
 /// For how long after a sign of renewal a `disconnected` is believed at once.
 const SUSPECT: Duration = Duration::from_secs(10);
-/// How long an old path gets to heal by itself once the link or the server is back, or heard again.
-const HEAL: Duration = Duration::from_secs(1);
 /// Within this a server that can be reached gives a sign of life when it is asked.
 const ANSWERED: Duration = Duration::from_secs(1);
 /// For how long a change of the link, or the loss of a relay, is a second source for a silence.

@@ -21,6 +21,8 @@ pub struct RecoverySettings {
     pub suspicion: Duration,
     /// How long everything may be silent before something is done, where nothing but the silence speaks for it.
     pub action: Duration,
+    /// How long an old path gets to heal by itself once the link or the server is back, or heard again.
+    pub healing: Duration,
     /// How long packets may take to come after an answered ICE restart, or over a new connection that says
     /// `connected`, before the connection is made anew.
     pub restart: Duration,
@@ -35,6 +37,7 @@ impl Default for RecoverySettings {
         Self {
             suspicion: Duration::from_millis(1500),
             action: Duration::from_millis(3000),
+            healing: Duration::from_secs(1),
             restart: Duration::from_millis(3000),
             recreate: vec![
                 Duration::from_secs(1),

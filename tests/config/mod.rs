@@ -107,6 +107,7 @@ status = { chip = "gpiochip1", line = 3, active_low = true }
 [recovery]
 suspicion_ms = 1200
 action_ms = 2800
+healing_ms = 1500
 restart_ms = 2500
 recreate_ms = [500, 1000]
 attempts = 4
@@ -239,6 +240,7 @@ fn every_key_arrives_where_it_belongs() {
     let recovery = &settings.recovery;
     assert_eq!(recovery.suspicion, Duration::from_millis(1200));
     assert_eq!(recovery.action, Duration::from_millis(2800));
+    assert_eq!(recovery.healing, Duration::from_millis(1500));
     assert_eq!(recovery.restart, Duration::from_millis(2500));
     let millis: Vec<_> = recovery.recreate.iter().map(Duration::as_millis).collect();
     assert_eq!(millis, [500, 1000, 1000, 1000]);

@@ -8,7 +8,7 @@ use super::super::notice::Level;
 use super::super::snapshot::PeerPhase;
 use super::super::types::{ConnectionState, Timestamp};
 use super::{
-    ANSWERED, Context, ESTABLISH, Fate, HEAL, HEALED, KEYFRAME_AGAIN, LOOK_AGAIN, PATH_DOUBT, Peer,
+    ANSWERED, Context, ESTABLISH, Fate, HEALED, KEYFRAME_AGAIN, LOOK_AGAIN, PATH_DOUBT, Peer,
     YIELD_FIRST,
 };
 
@@ -307,7 +307,7 @@ impl Peer {
     /// back: until then it is waited. To take up a box's restart offer that was under way meanwhile would end a path that heals,
     /// and the answer may be long on its way, because TCP tries to send again ever more seldom (RFC 6298 section 5.5).
     pub(super) fn heals_until(&self, cx: &Context<'_>, now: Timestamp) -> Option<Timestamp> {
-        let until = cx.resumed_at + HEAL;
+        let until = cx.resumed_at + cx.recovery.healing;
         // It was asked when the silence was noticed, and answers sooner where it can be reached.
         let noticed = self.silent_since;
         let together = noticed.is_some_and(|since| since + ANSWERED < cx.resumed_at);
@@ -326,7 +326,7 @@ impl Peer {
     /// The link or the server is back: the old path gets a moment before anything is done.
     pub(super) fn wait_for_healing(&mut self, cx: &Context<'_>, now: Timestamp) {
         if self.act_at.is_some() {
-            self.act_at = Some(now + HEAL);
+            self.act_at = Some(now + cx.recovery.healing);
         }
         if self.proof_until.is_some() {
             self.proof_until = Some(now + cx.recovery.restart);

@@ -1,5 +1,7 @@
 //! The rung before all others: an old path that heals by itself is waited for, and who is back gets pictures at once.
 
+use std::time::Duration;
+
 use huddled::room::*;
 
 use super::super::bench::*;
@@ -168,6 +170,26 @@ fn after_the_link_is_back_the_old_path_gets_a_second_and_then_the_ladder_goes_on
             expect_restart(&mut bench, generation);
         }
     }
+}
+
+#[test]
+fn how_long_the_old_path_gets_is_a_setting() {
+    let (mut bench, generation) = flowing("z-1");
+    let mut changed = settings();
+    changed.recovery.healing = Duration::from_millis(2500);
+    bench.tell(Event::SettingsChanged(Box::new(changed)));
+    link(&mut bench, false);
+    bench.pass(5_000);
+    bench.report("z-1", generation, DISCONNECTED);
+    link(&mut bench, true);
+    bench.tell(Event::ActivitySeen {
+        session: bench.session,
+    });
+    bench.take();
+    bench.pass(2_400);
+    assert!(bench.orders().is_empty());
+    bench.pass(200);
+    expect_restart(&mut bench, generation);
 }
 
 #[test]
