@@ -47,7 +47,7 @@ impl Peer {
                 .order(&self.id, connection.generation, PeerOrder::RequestKeyframe);
         }
         if self.is_suspect(now) && cx.may_act() {
-            return self.fail("silent after it or we joined again", true, cx, now);
+            return self.begin_again("silent after it or we joined again", cx, now);
         }
         let mut wait = cx.recovery.action.saturating_sub(cx.recovery.suspicion);
         if self.is_path_doubted(now) {
@@ -96,7 +96,7 @@ impl Peer {
             return Fate::Gone;
         }
         if self.is_suspect(now) && cx.may_act() {
-            return self.fail("disconnected after it or we joined again", true, cx, now);
+            return self.begin_again("disconnected after it or we joined again", cx, now);
         }
         match self.phase {
             PeerPhase::Connected | PeerPhase::Interrupted => {
@@ -146,6 +146,10 @@ impl Peer {
             let by_itself = self.phase == PeerPhase::Interrupted
                 || (self.phase == PeerPhase::Restarting && self.proof_since.is_none());
             self.healed_at = by_itself.then_some(now).or(self.healed_at);
+            if self.phase == PeerPhase::Restarting && !by_itself {
+                // It has answered for the connection it has, whatever the stack still says of the old path.
+                self.suspect_until = None;
+            }
             if self.phase == PeerPhase::Negotiating {
                 self.enter_connected(cx);
             } else {
@@ -197,7 +201,7 @@ impl Peer {
             return Fate::Stays;
         }
         if self.is_suspect(now) {
-            return self.fail("still silent after it or we joined again", true, cx, now);
+            return self.begin_again("still silent after it or we joined again", cx, now);
         }
         if self.silent_since.is_some_and(|since| cx.heard_at < since) {
             // The server may be as far away as the peer.
@@ -214,6 +218,11 @@ impl Peer {
         if self.restarted || !connection.negotiation.is_stable() {
             return self.fail("nothing arrives any more", false, cx, now);
         }
+        self.offer_restart(cx, now);
+        Fate::Stays
+    }
+
+    fn offer_restart(&mut self, cx: &mut Context<'_>, now: Timestamp) {
         self.restarted = true;
         self.enter_restarting();
         cx.out.tell(
@@ -223,6 +232,23 @@ impl Peer {
             "nothing arrives; restarting ICE",
         );
         self.offer_with(true, cx, now);
+    }
+
+    /// Nothing arrives since it or we joined again: it has most likely closed its connection, and gets a new one at once. But where
+    /// our own link has changed it may not have noticed that we were away. Then it takes a new connection over its old one, and begins
+    /// the handshake while it still believes in the old path: what it sends is lost, and it tries again ever more seldom (RFC
+    /// 6347 section 4.2.4.1), for seconds. An ICE restart needs no handshake, and who did close its connection says so by its answer.
+    fn begin_again(&mut self, why: &str, cx: &mut Context<'_>, now: Timestamp) -> Fate {
+        let is_stable = self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.negotiation.is_stable());
+        if !self.is_path_doubted(now) || self.heard || self.restarted || !is_stable {
+            return self.fail(why, true, cx, now);
+        }
+        self.offer_restart(cx, now);
+        // No time for repetitions: it may have nothing that could answer.
+        self.proof_until = Some(now + cx.recovery.restart);
         Fate::Stays
     }
 

@@ -213,3 +213,80 @@ fn a_peer_of_which_only_sound_is_back_gets_that_keyframe_too() {
     assert_eq!(bench.peer("z-1").badge, None);
     assert!(bench.take().contains(&Effect::OrderKeyframe));
 }
+
+/// The link changed, the server was lost over it and is back, and nothing arrives of a browser that has said nothing since.
+fn moved(peer: &str) -> (Bench, Generation) {
+    let (mut bench, generation) = flowing(peer);
+    link(&mut bench, true);
+    disconnected_from_server(&mut bench);
+    while bench.room.snapshot().signaling != SignalingState::Connecting {
+        bench.pass(100);
+    }
+    bench.join(&[peer]);
+    bench.take();
+    (bench, generation)
+}
+
+/// Takes the orders: the connection is closed, and another one offered.
+#[track_caller]
+fn expect_new_connection(bench: &mut Bench, old: Generation) {
+    let orders = bench.orders();
+    let closed = orders.contains(&("z-1".into(), old, PeerOrder::Close));
+    let offered = orders.iter().any(|(_, of, order)| {
+        let is_new = matches!(
+            order,
+            PeerOrder::CreateOffer {
+                ice_restart: false,
+                ..
+            }
+        );
+        is_new && *of != old
+    });
+    assert!(closed && offered, "{orders:?}");
+}
+
+#[test]
+fn after_a_change_of_the_link_a_browser_that_did_not_notice_keeps_its_connection() {
+    let (mut bench, generation) = moved("z-1");
+    bench.report("z-1", generation, DISCONNECTED);
+    let negotiation = expect_restart(&mut bench, generation);
+    answer_restart(&mut bench, "z-1", generation, negotiation);
+    bench.pass(200);
+    let connected = PeerEvent::ConnectionState(ConnectionState::Connected);
+    bench.report("z-1", generation, connected.clone());
+    bench.packets("z-1", generation);
+    assert_eq!(bench.peer("z-1").phase, PeerPhase::Connected);
+    // What the stack says of the old path comes late.
+    bench.report("z-1", generation, DISCONNECTED);
+    bench.report("z-1", generation, connected);
+    bench.flow("z-1", generation, BOTH, 20_000);
+    let made = bench.orders();
+    assert!(
+        made.iter().all(|(_, of, _)| *of == generation),
+        "no other connection: {made:?}"
+    );
+}
+
+#[test]
+fn after_a_change_of_the_link_a_browser_without_a_connection_gets_a_new_one_when_the_restart_is_over()
+ {
+    let (mut bench, generation) = moved("z-1");
+    bench.report("z-1", generation, DISCONNECTED);
+    expect_restart(&mut bench, generation);
+    bench.take();
+    bench.pass_with_server(5);
+    expect_new_connection(&mut bench, generation);
+}
+
+#[test]
+fn after_a_change_of_the_link_a_browser_that_says_it_begins_anew_gets_a_new_connection_at_once() {
+    let (mut bench, generation) = moved("z-1");
+    bench.report("z-1", generation, DISCONNECTED);
+    let offered = PeerEvent::OfferCreated {
+        negotiation: expect_restart(&mut bench, generation),
+        sdp: sdp("own", 2, true),
+    };
+    bench.report("z-1", generation, offered);
+    bench.hear_ready("z-1", Dialect::Media);
+    expect_new_connection(&mut bench, generation);
+}
