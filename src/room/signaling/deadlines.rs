@@ -12,8 +12,11 @@ use super::{ALONE_PROBE, REFRESH, Signaling, State};
 const QUIET: Duration = Duration::from_secs(10);
 /// Silences that come closer than this cause one question.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long that answer may take.
-const PROBE_WAIT: Duration = Duration::from_secs(3);
+/// How long that answer may take: where 15 % of the packets are lost, TCP must be given time to lose both ways the same segment
+/// several times, each time waiting twice as long (RFC 6298 section 5.5). Four in a row, which takes 3 s, came about within minutes.
+const PROBE_WAIT: Duration = Duration::from_millis(6_500);
+/// How long a server that goes on talking may pass a question over.
+const DEAF_WAIT: Duration = Duration::from_secs(3);
 /// How many unanswered joins end a connection.
 const JOINS: u32 = 2;
 
@@ -60,7 +63,7 @@ impl Signaling {
     /// would go on waiting long after the network is well again; a new connection does not.
     fn deaf_at(&self) -> Option<Timestamp> {
         let passed_over = self.passed_over_at.filter(|_| self.answers)?;
-        self.is_joined().then_some(passed_over + PROBE_WAIT)
+        self.is_joined().then_some(passed_over + DEAF_WAIT)
     }
 
     pub(in super::super) fn handle_timeout(
