@@ -51,9 +51,9 @@ const KEEP_ALIVE: Duration = Duration::from_millis(300);
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const CHECKS: u16 = 1000;
 /// How long the checks of better ways may take before one is taken that works: an address of the peer that only its packets
-/// told us (its candidates have names that end in .local, or are late) for one more round of checks, a relay for a
+/// told us (its candidates have names that end in .local, or are late) until the second round of checks, a relay for a
 /// second, where others are possible at all. The crate waits 1 s and 2 s, after an ICE restart as well.
-const ACCEPT_UNTOLD: Duration = CHECK_INTERVAL;
+const ACCEPT_UNTOLD: Duration = Duration::from_millis(100);
 const ACCEPT_RELAY: Duration = Duration::from_secs(1);
 /// An allocation is prolonged at least this often: the crate by default asks once in half of its life, which leaves one more attempt
 /// where an answer is lost.
