@@ -44,6 +44,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use credentials::{IceCredentials, Login, SecretSource};
 pub use health::{PeerHealth, RelayHealth};
+pub use sockets::BareSocket;
 
 use crate::events::EventSender;
 use crate::media::fanout::Fanout;

@@ -188,6 +188,35 @@ impl Runtime for OwnRuntime {
     }
 }
 
+/// A socket of a connection by itself, for `benches/marking.rs`.
+#[derive(Debug)]
+pub struct BareSocket(Arc<dyn AsyncUdpSocket>);
+
+impl BareSocket {
+    /// The crate's own, or (`sound`, the SSRC of what counts as sound) one that marks. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub fn new(socket: UdpSocket, sound: Option<u32>) -> io::Result<Self> {
+        Ok(Self(match sound {
+            None => TokioRuntime.wrap_udp_socket(socket)?,
+            Some(ssrc) => {
+                let streams = Streams::default();
+                streams.audio.store(ssrc, Ordering::Relaxed);
+                Arc::new(OwnSocket::new(socket, Arc::new(streams), Arc::default())?)
+            }
+        }))
+    }
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// It was not sent.
+    pub async fn send(&self, datagram: &[u8], target: SocketAddr) -> io::Result<()> {
+        self.0.send_to(datagram, target).await.map(drop)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::marking::tests::{packet, streams};
