@@ -38,7 +38,7 @@ if [ "$what" = test ] || [ "$what" = full ]; then
     systemd device-tree-compiler python3 # what is installed, and the Yocto layer
   )
 fi
-[ "$what" != full ] || packages+=(coturn python3-venv) # relay scenarios, the Yocto layer
+[ "$what" != full ] || packages+=(coturn squid python3-venv) # relay scenarios, the Yocto layer
 
 missing=()
 for package in "${packages[@]}"; do
@@ -52,15 +52,13 @@ if [ "${#missing[@]}" -gt 0 ]; then
   $sudo apt-get update -qq
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
     fail "apt-get could not install ${missing[*]}; see its message above"
-  if [[ " ${missing[*]} " == *" nginx-light "* ]] && [ -d /run/systemd/system ]; then
-    $sudo systemctl disable --now nginx >/dev/null 2>&1 || true
-  fi
-  if [[ " ${missing[*]} " == *" tinyproxy "* ]] && [ -d /run/systemd/system ]; then
-    $sudo systemctl disable --now tinyproxy >/dev/null 2>&1 || true
-  fi
-  if [[ " ${missing[*]} " == *" coturn "* ]] && [ -d /run/systemd/system ]; then
-    # Debian starts a TURN server with the package; the tests start their own.
-    $sudo systemctl disable --now coturn >/dev/null 2>&1 || true
+  if [ -d /run/systemd/system ]; then
+    # Debian starts these with their packages; the tests start their own.
+    for service in nginx:nginx-light tinyproxy:tinyproxy coturn:coturn squid:squid; do
+      if [[ " ${missing[*]} " == *" ${service#*:} "* ]]; then
+        $sudo systemctl disable --now "${service%:*}" >/dev/null 2>&1 || true
+      fi
+    done
   fi
 fi
 

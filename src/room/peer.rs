@@ -103,6 +103,9 @@ pub(super) struct Connection {
     order_until: Timestamp,
     /// An own offer was made because the peer's had no room for our camera.
     offered_video: bool,
+    /// The peer made the offer that was answered first, so it is the one who chooses the path (RFC 8445 section 6.1.1), and an ICE
+    /// restart leaves that as it is; `None` before.
+    peer_chooses: Option<bool>,
     /// Our screen.
     carrying: Carrying,
     remote_candidates: RemoteCandidates,
@@ -171,6 +174,7 @@ pub(super) struct Peer {
     /// When the restart was negotiated whose packets are awaited; older ones prove nothing.
     proof_since: Option<Timestamp>,
     path_doubted_at: Option<Timestamp>,
+    relay_lost_at: Option<Timestamp>,
     /// When the present silence was noticed: a restart waits for a later sign of life of the server.
     silent_since: Option<Timestamp>,
     /// When a recovered peer gets another keyframe.
@@ -223,6 +227,7 @@ impl Peer {
             restarted: false,
             proof_since: None,
             path_doubted_at: None,
+            relay_lost_at: None,
             silent_since: None,
             keyframe_at: None,
             healed_at: None,

@@ -32,9 +32,11 @@ use webrtc::rtp_transceiver::{RtpSender, RtpTransceiver};
 use super::addresses::BindAddresses;
 use super::error::Error;
 use super::handler::{Handler, KeyframeWatch, Observations};
-use super::marking::{MarkingRuntime, Streams};
+use super::marking::Streams;
+use super::nonces::StaleNonces;
 use super::retransmission::StaleRequests;
 use super::servers::Servers;
+use super::sockets::OwnRuntime;
 
 /// No packet for so long: `disconnected`.
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(3);
@@ -49,12 +51,12 @@ const KEEP_ALIVE: Duration = Duration::from_millis(300);
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const CHECKS: u16 = 1000;
 /// How long the checks of better ways may take before one is taken that works: an address of the peer that only its packets
-/// told us (its candidates have names that end in .local, or are late) for one more round of checks, a relay for a
+/// told us (its candidates have names that end in .local, or are late) until the second round of checks, a relay for a
 /// second, where others are possible at all. The crate waits 1 s and 2 s, after an ICE restart as well.
-const ACCEPT_UNTOLD: Duration = CHECK_INTERVAL;
+const ACCEPT_UNTOLD: Duration = Duration::from_millis(100);
 const ACCEPT_RELAY: Duration = Duration::from_secs(1);
-/// An allocation is prolonged at least this often. The crate does not repeat a request that the server refused for a
-/// stale nonce (438), and by default asks once in half of the allocation's life: one such refusal would end a call.
+/// An allocation is prolonged at least this often: the crate by default asks once in half of its life, which leaves one more attempt
+/// where an answer is lost.
 const ALLOCATION_REFRESH: Duration = Duration::from_secs(60);
 
 /// What an operation on the connection may take before the order fails. All of it is local work.
@@ -122,6 +124,7 @@ pub(super) struct Connection {
     /// The screen is to be sent.
     pub(super) screen_on: bool,
     streams: Arc<Streams>,
+    nonces: Arc<StaleNonces>,
     /// Further places for what the peer may send.
     spares: Vec<Arc<dyn RtpTransceiver>>,
 }
@@ -161,14 +164,18 @@ impl Connection {
             .build();
 
         let streams = Arc::new(Streams::default());
+        let nonces = Arc::new(StaleNonces::default());
         let (handler, observations) = Handler::new();
         let inner: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
-                .with_configuration(configuration(servers).await)
+                .with_configuration(configuration(servers, &nonces).await)
                 .with_media_engine(media)
                 .with_setting_engine(engine)
                 .with_interceptor_registry(registry)
-                .with_runtime(Arc::new(MarkingRuntime(Arc::clone(&streams))))
+                .with_runtime(Arc::new(OwnRuntime {
+                    streams: Arc::clone(&streams),
+                    nonces: Arc::clone(&nonces),
+                }))
                 .with_handler(Arc::new(handler))
                 .with_udp_addrs(vec![BindAddresses])
                 .build()
@@ -182,6 +189,7 @@ impl Connection {
                     Self {
                         inner,
                         streams,
+                        nonces,
                         audio,
                         video,
                         screen: None,
@@ -204,7 +212,7 @@ impl Connection {
     /// begin. Not to be called at any other time: the crate would sign the running allocations with them, which
     /// servers refuse (RFC 8656 section 7.2).
     pub(super) async fn renew_servers(&self, servers: &Arc<Servers>) -> Result<(), Error> {
-        let configuration = configuration(servers).await;
+        let configuration = configuration(servers, &self.nonces).await;
         Ok(self.inner.set_configuration(configuration).await?)
     }
 }
@@ -292,9 +300,11 @@ impl Connection {
     }
 }
 
-async fn configuration(servers: &Arc<Servers>) -> RTCConfiguration {
+async fn configuration(servers: &Arc<Servers>, nonces: &StaleNonces) -> RTCConfiguration {
+    let current = servers.current().await;
+    nonces.sign_with(&current);
     RTCConfigurationBuilder::new()
-        .with_ice_servers(servers.current().await)
+        .with_ice_servers(current)
         .with_ice_transport_policy(if servers.relay_only {
             RTCIceTransportPolicy::Relay
         } else {

@@ -20,6 +20,7 @@ mod handler;
 mod health;
 mod marking;
 mod negotiation;
+mod nonces;
 mod probe;
 mod receiving;
 mod rehearsal;
@@ -28,7 +29,9 @@ mod sdp;
 mod sending;
 mod servers;
 mod session;
+mod sockets;
 mod standing;
+mod stun;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,6 +44,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use credentials::{IceCredentials, Login, SecretSource};
 pub use health::{PeerHealth, RelayHealth};
+pub use sockets::BareSocket;
 
 use crate::events::EventSender;
 use crate::media::fanout::Fanout;

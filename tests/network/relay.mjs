@@ -1,9 +1,9 @@
-// What an office has between a box and the others: a TURN server (coturn) and an HTTP proxy (tinyproxy), each on a host of its own,
-// and a firewall around every member.
+// What an office has between a box and the others: a TURN server (coturn) and an HTTP proxy (tinyproxy or squid), each on a host of
+// its own, and a firewall around every member.
 
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { makeCertificate } from '../browser/turn.mjs';
@@ -20,6 +20,7 @@ export const PASSWORD = 'correct horse battery';
 export const SECRET = 'north by northwest';
 const PORTS = { udp: 3478, tcp: 3478, tls: 5349 };
 const PROXY_PORT = 8888;
+const SQUID_PASSWORDS = '/usr/lib/squid/basic_ncsa_auth';
 
 /** Fails, with what to do, where a program is missing. */
 export function requirePrograms(...names) {
@@ -89,13 +90,45 @@ export async function startTurn(lab, { login = 'fixed', options = [] } = {}) {
   return turn.launch();
 }
 
-/** Debian's tinyproxy, which lets through to one port. */
-export async function startTinyproxy(lab, { port = PORTS.tls } = {}) {
-  const host = await lab.network.host('proxy', lab.world.families);
-  const file = join(lab.directory, 'tinyproxy.conf');
-  await writeFile(file, `Port ${PROXY_PORT}\nListen ${host.address}\nTimeout 600\nMaxClients 100\nLogLevel Connect\nConnectPort ${port}\n`);
-  const proxy = new Service(host, ['tinyproxy', '-d', '-c', file], [PROXY_PORT]);
-  proxy.url = `http://${host.authority}:${PROXY_PORT}`;
+/** What runs a proxy of Debian's that lets through to one port, and nothing else. */
+const PROXIES = {
+  async tinyproxy({ directory, address, port }) {
+    const file = join(directory, 'tinyproxy.conf');
+    await writeFile(file, `Port ${PROXY_PORT}\nListen ${address}\nTimeout 600\nMaxClients 100\nLogLevel Connect\nConnectPort ${port}\n`);
+    return ['tinyproxy', '-d', '-c', file];
+  },
+  /** `passwords`: whether it asks for one; nobody has one. */
+  async squid({ directory, authority, port, passwords = false }) {
+    // It does not run as root, and keeps its log where its own user may write.
+    const own = join(directory, 'squid');
+    await mkdir(own, { recursive: true });
+    await Promise.all([chmod(directory, 0o755), chmod(own, 0o777)]);
+    const [file, users] = [join(own, 'squid.conf'), join(own, 'users')];
+    await writeFile(users, '');
+    await writeFile(file, `http_port ${authority}:${PROXY_PORT}
+visible_hostname proxy
+pid_filename none
+pinger_enable off
+cache deny all
+netdb_filename none
+coredump_dir ${own}
+cache_log ${own}/cache.log
+access_log none
+acl relay port ${port}
+${passwords ? `auth_param basic program ${SQUID_PASSWORDS} ${users}\nacl known proxy_auth REQUIRED\nhttp_access deny !known\n` : ''}http_access allow CONNECT relay
+http_access deny all
+`);
+    return ['squid', '-N', '-d', '1', '-f', file];
+  },
+};
+
+/** A proxy (`tinyproxy` or `squid`) on a host of its own. */
+export async function startProxy(lab, program, { port = PORTS.tls, ...options } = {}) {
+  const host = await lab.network.host(program, lab.world.families);
+  const { address, authority } = host;
+  const words = await PROXIES[program]({ directory: lab.directory, address, authority, port, ...options });
+  const proxy = new Service(host, words, [PROXY_PORT]);
+  proxy.url = `http://${authority}:${PROXY_PORT}`;
   lab.services.push(proxy);
   return proxy.launch();
 }
@@ -170,6 +203,15 @@ export function countWays(lab, box, turn) {
     'tcp in': `${from} tcp sport ${PORTS.tcp}`,
     'tls out': `${to} tcp dport ${PORTS.tls}`,
     'tls in': `${from} tcp sport ${PORTS.tls}`,
+  });
+}
+
+/** Counts what a proxy sends to the relay's port for TLS and gets from it, as `proxy out` and `proxy in`. */
+export function countProxied(lab, proxy, turn) {
+  const [ours, theirs] = [`"to-${proxy.host.name}"`, `"to-${turn.host.name}"`];
+  return lab.network.count({
+    'proxy out': `iifname ${ours} oifname ${theirs} tcp dport ${PORTS.tls}`,
+    'proxy in': `oifname ${ours} iifname ${theirs} tcp sport ${PORTS.tls}`,
   });
 }
 

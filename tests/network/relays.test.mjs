@@ -5,10 +5,10 @@ import assert from 'node:assert/strict';
 import { monotonic, observe, waitFor } from '../browser/wait.mjs';
 import { makeCertificate } from '../browser/turn.mjs';
 import { pairsOf, suite } from './harness.mjs';
-import { PASSWORD, assertAllBothWays, countWays, prepareRelayed, requirePrograms, startTinyproxy, startTurn, told, toneFor } from './relay.mjs';
+import { PASSWORD, assertAllBothWays, countProxied, countWays, prepareRelayed, requirePrograms, startProxy, startTurn, told, toneFor } from './relay.mjs';
 import { nameOf } from './recorder.mjs';
 
-requirePrograms('turnserver', 'turnutils_uclient', 'tinyproxy', 'openssl');
+requirePrograms('turnserver', 'turnutils_uclient', 'tinyproxy', 'squid', 'openssl');
 
 /** Issue 5: a relay that was lost is used again. */
 const BACK = 5000;
@@ -75,44 +75,50 @@ suite('relays', (scenario) => {
     });
   }
 
-  scenario('a box that reaches nothing but a proxy meets a browser over TLS', async (lab) => {
-    const turn = await startTurn(lab);
-    const proxy = await startTinyproxy(lab);
-    const box = await prepareRelayed(lab, turn, { transport: 'tls', proxy, id: '8', microphone: toneFor(0) });
-    // Signaling goes straight, see docs/network.md.
-    await lab.network.enclose(box.host, [lab.serverHost, proxy.host], { udp: false });
-    const member = await enclosedMember(lab, turn);
-    const startedAt = monotonic();
-    await box.start();
-    await assertAllBothWays([[box, member]], 30_000);
-    lab.figure('relay-proxy-both-ways-after', monotonic() - startedAt, 'ms');
-    assert.match(proxy.log(), new RegExp(`CONNECT ${turn.host.address}:5349`));
-    const recorder = lab.record([box, member]);
-    await recorder.untilAllBack([[box, member]], monotonic(), 20_000);
-    await proxy.close();
-    await proxy.launch();
-    const upAt = monotonic();
-    await Promise.allSettled([recorder.untilAllBack([[box, member]], upAt + 500, 45_000)]);
-    for (const [receiver, sender] of [[box, member], [member, box]]) {
-      lab.figure(`relay-proxy-restarted-${nameOf(receiver)}-sees-${nameOf(sender)}`, (recorder.backAt(receiver, sender, upAt + 500) ?? Infinity) - upAt, 'ms', { most: 15_000, goal: BACK });
-    }
-  });
+  for (const program of ['tinyproxy', 'squid']) {
+    scenario(`a box that reaches nothing but a proxy (${program}) meets a browser over TLS, and again after the proxy has restarted`, async (lab) => {
+      const turn = await startTurn(lab);
+      const proxy = await startProxy(lab, program);
+      const box = await prepareRelayed(lab, turn, { transport: 'tls', proxy, id: '8', microphone: toneFor(0) });
+      // Signaling goes straight, see docs/network.md.
+      await lab.network.enclose(box.host, [lab.serverHost, proxy.host], { udp: false });
+      await countProxied(lab, proxy, turn);
+      const member = await enclosedMember(lab, turn);
+      const startedAt = monotonic();
+      await box.start();
+      await assertAllBothWays([[box, member]], 30_000);
+      lab.figure(`relay-${program}-both-ways-after`, monotonic() - startedAt, 'ms');
+      const counts = await lab.network.counted();
+      for (const way of ['out', 'in']) assert.ok(counts[`proxy ${way}`] > 40, `hardly a packet by the proxy: ${JSON.stringify(counts)}`);
+      const recorder = lab.record([box, member]);
+      await recorder.untilAllBack([[box, member]], monotonic(), 20_000);
+      await proxy.close();
+      await proxy.launch();
+      const upAt = monotonic();
+      await Promise.allSettled([recorder.untilAllBack([[box, member]], upAt + 500, 45_000)]);
+      for (const [receiver, sender] of [[box, member], [member, box]]) {
+        lab.figure(`relay-${program}-restarted-${nameOf(receiver)}-sees-${nameOf(sender)}`, (recorder.backAt(receiver, sender, upAt + 500) ?? Infinity) - upAt, 'ms', { most: 15_000, goal: BACK });
+      }
+    });
+  }
 
-  scenario('a wrong password, a wrong certificate and a proxy that refuses are said once each, with what to do', async (lab) => {
+  scenario('a wrong password, a wrong certificate, a proxy that refuses and one that asks for a password are said once each, with what to do', async (lab) => {
     const turn = await startTurn(lab);
-    const proxy = await startTinyproxy(lab, { port: 443 });
+    const strict = await startProxy(lab, 'tinyproxy', { port: 443 });
+    const locked = await startProxy(lab, 'squid', { passwords: true });
     const elsewhere = await makeCertificate(lab.directory, 'elsewhere.huddled.test');
     // [what the box is given, what it says, once]
     const mistakes = [
       [{ transport: 'udp', password: 'wrong horse' }, /ERROR.*refuses user and password \(401\); correct username and credential_file/],
       [{ transport: 'tls', password: 'wrong horse' }, /ERROR.*refuses user and password \(401\); correct username and credential_file/],
       [{ transport: 'tls', ca: elsewhere.ca }, /ERROR.*certificate is refused.*: give the certificate of its authority as ca_file/],
-      [{ transport: 'tls', proxy }, /ERROR.*refuses a connection to \S+:5349 \(HTTP 403\); allow CONNECT to port 5349/],
+      [{ transport: 'tls', proxy: strict }, /ERROR.*refuses a connection to \S+:5349 \(HTTP 403\); allow CONNECT to port 5349/],
+      [{ transport: 'tls', proxy: locked }, /ERROR.*asks for a password \(HTTP 407\).*let this box through/],
     ];
     const boxes = [];
     for (const [how, said] of mistakes) {
       const box = await enclosedBox(lab, turn, how);
-      await lab.network.enclose(box.host, [lab.serverHost, turn.host, proxy.host]);
+      await lab.network.enclose(box.host, [lab.serverHost, turn.host, strict.host, locked.host]);
       box.expectError(said);
       boxes.push(box);
     }

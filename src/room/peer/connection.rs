@@ -62,6 +62,7 @@ impl Peer {
             establish_until: None,
             order_until: now + ORDER_WAIT,
             offered_video: false,
+            peer_chooses: None,
             carrying: Carrying::default(),
             remote_candidates: RemoteCandidates::default(),
         });

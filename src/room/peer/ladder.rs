@@ -69,6 +69,14 @@ impl Peer {
             .is_some_and(|at| now.since(at) < PATH_DOUBT)
     }
 
+    /// A browser that chooses the path holds on to a dead one for some seconds, an ICE restart or not. Where a relay was lost nothing
+    /// can heal that would be worth them: a new connection, by our offer, is ours to choose for.
+    fn holds_on_to_lost_relay(&self, now: Timestamp) -> bool {
+        let chooses = self.connection.as_ref().and_then(|c| c.peer_chooses);
+        let lost = self.relay_lost_at;
+        chooses == Some(true) && !self.is_box && lost.is_some_and(|at| now.since(at) < PATH_DOUBT)
+    }
+
     /// Something has happened to the path, perhaps: a silence has a second source for a while.
     pub(super) fn doubt_path(&mut self, now: Timestamp) {
         self.path_doubted_at = Some(now);
@@ -211,6 +219,9 @@ impl Peer {
         if let Some(until) = self.heals_until(cx, now) {
             self.act_at = Some(until);
             return Fate::Stays;
+        }
+        if self.holds_on_to_lost_relay(now) {
+            return self.fail("its relay was lost", true, cx, now);
         }
         let Some(connection) = &mut self.connection else {
             return Fate::Stays;

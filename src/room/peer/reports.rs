@@ -45,6 +45,7 @@ impl Peer {
                 if let Some((dialect, candidates)) =
                     connection.negotiation.on_answer_created(negotiation)
                 {
+                    connection.peer_chooses.get_or_insert(true);
                     self.on_own_answer(&sdp);
                     if let Some(offer) = self.offers.back().cloned() {
                         self.on_remote_description(&offer);
@@ -66,6 +67,7 @@ impl Peer {
             PeerEvent::AnswerApplied { negotiation } => {
                 let restarts = connection.negotiation.is_restarting();
                 if let Some(answer) = connection.negotiation.on_answer_applied(negotiation) {
+                    connection.peer_chooses.get_or_insert(false);
                     self.on_own_offer_answered();
                     self.on_remote_description(&answer);
                     self.expect_candidates(&answer, false, now);
@@ -112,7 +114,10 @@ impl Peer {
             PeerEvent::KeyframeRequested
             | PeerEvent::ScreenKeyframeRequested
             | PeerEvent::Closed => {}
-            PeerEvent::RelayLost => self.doubt_path(now),
+            PeerEvent::RelayLost => {
+                self.relay_lost_at = Some(now);
+                self.doubt_path(now);
+            }
             PeerEvent::ScreenArrived { at } => self.on_screen_packets(at),
         }
         Fate::Stays

@@ -50,7 +50,7 @@ impl Watch {
     /// Whether the flow goes on.
     fn comes_in(&self, message: &[u8]) -> bool {
         let meaning = {
-            let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
             observer.comes_in(message)
         };
         match meaning {

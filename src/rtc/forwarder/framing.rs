@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::stun;
+use crate::rtc::stun;
 
 /// Channel number and length of ChannelData.
 const CHANNEL_HEADER: usize = 4;

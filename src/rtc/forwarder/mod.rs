@@ -12,7 +12,6 @@ mod dial;
 mod flow;
 mod framing;
 mod observer;
-mod stun;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +30,7 @@ pub(super) use dial::{Endpoint, Target, Trust};
 pub(super) use observer::{Meaning, Observer};
 
 use super::standing::Standing;
-use stun::{ALLOCATE, Stun};
+use super::stun::{ALLOCATE, Stun};
 
 /// Longest datagram that is taken, bytes: far more than the library's packets have.
 const LONGEST: usize = 4096;

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::stun::{ALLOCATE, ERROR, REFRESH, SUCCESS, Stun, Transaction};
 use crate::rtc::standing::Problem;
+use crate::rtc::stun::{ALLOCATE, ERROR, REFRESH, STALE_NONCE, SUCCESS, Stun, Transaction};
 
 /// Requests that are remembered: more than the library has under way at a time.
 const REMEMBERED: usize = 32;
@@ -56,15 +56,17 @@ impl Observer {
     }
 
     /// A message that came from the server.
-    pub(in crate::rtc) fn comes_in(&self, message: &[u8]) -> Meaning {
+    pub(in crate::rtc) fn comes_in(&mut self, message: &[u8]) -> Meaning {
         let Some(stun) = Stun::read(message) else {
             return Meaning::Passes;
         };
-        let request = self
-            .requests
-            .iter()
-            .find(|request| request.transaction == stun.transaction);
-        let Some(request) = request else {
+        let known = |request: &Request| request.transaction == stun.transaction;
+        if stun.error_code() == Some(STALE_NONCE) && stun.kind != ALLOCATE | ERROR {
+            // It is made again under the same number (`nonces`).
+            self.requests.retain(|request| !known(request));
+            return Meaning::Passes;
+        }
+        let Some(request) = self.requests.iter().find(|request| known(request)) else {
             return Meaning::Passes;
         };
         const ALLOCATED: u16 = ALLOCATE | SUCCESS;
@@ -102,8 +104,8 @@ fn refusal(code: Option<u16>) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stun::tests::message;
     use super::*;
+    use crate::rtc::stun::tests::message;
 
     const USER: (u16, &[u8]) = (0x0006, b"room");
     const NO_LIFETIME: (u16, &[u8]) = (0x000d, &[0; 4]);
@@ -154,6 +156,18 @@ mod tests {
             observer.comes_in(&message(ALLOCATE | SUCCESS, &[])),
             Meaning::Allocated
         );
+    }
+
+    #[test]
+    fn a_request_refused_for_its_nonce_goes_out_again() {
+        let mut observer = Observer::default();
+        let release = message(REFRESH, &[USER, NO_LIFETIME]);
+        assert!(observer.goes_out(&release));
+        let refused = message(REFRESH | ERROR, &[(0x0009, b"\0\0\x04\x26")]);
+        assert_eq!(observer.comes_in(&refused), Meaning::Passes);
+        assert!(observer.goes_out(&release));
+        let released = message(REFRESH | SUCCESS, &[NO_LIFETIME]);
+        assert_eq!(observer.comes_in(&released), Meaning::Released);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::stun::tests::message;
-use super::stun::{ERROR, REFRESH, SUCCESS};
 use super::*;
+use crate::rtc::stun::tests::message;
+use crate::rtc::stun::{ERROR, REFRESH, SUCCESS};
 
 const LIMIT: Duration = Duration::from_secs(20);
 const USER: (u16, &[u8]) = (0x0006, b"room");

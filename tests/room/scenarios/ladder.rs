@@ -361,6 +361,36 @@ fn a_lost_relay_is_the_second_source_for_a_silence_of_streams_that_do_not_end_to
 }
 
 #[test]
+fn a_browser_that_chooses_the_path_gets_a_new_connection_when_a_relay_was_lost() {
+    for is_box in [false, true] {
+        let mut bench = Bench::joined(&["z-1"]);
+        let theirs = sdp("z-1-1", 1, is_box);
+        bench.hear_offer("z-1", &theirs, Dialect::Media);
+        let (generation, negotiation) = bench.expect_accept_order("z-1");
+        let answered = PeerEvent::AnswerCreated {
+            negotiation,
+            sdp: sdp("own", 1, true),
+        };
+        bench.report("z-1", generation, answered);
+        bench.connected("z-1", generation);
+        bench.flow("z-1", generation, BOTH, 12_000);
+        bench.report("z-1", generation, PeerEvent::RelayLost);
+        bench.pass(1_510);
+        bench.orders();
+        bench.server_talks();
+        // Of two boxes the one whose offer yields goes later.
+        bench.pass(600);
+        if is_box {
+            expect_restart(&mut bench, generation);
+        } else {
+            let (next, _) = bench.expect_offer_order("z-1");
+            assert_ne!(next, generation);
+            assert_eq!(bench.peer("z-1").phase, PeerPhase::Recreating);
+        }
+    }
+}
+
+#[test]
 fn a_lost_relay_is_nothing_to_streams_that_flow_on() {
     let (mut bench, generation) = flowing("z-1");
     bench.report("z-1", generation, PeerEvent::RelayLost);

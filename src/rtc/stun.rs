@@ -1,4 +1,4 @@
-//! What the forwarder must understand of the STUN messages that pass (RFC 8489 section 5, RFC 8656 section 18).
+//! What we must understand of the library's STUN messages that pass (RFC 8489 section 5, RFC 8656 section 18).
 
 /// Bytes before the attributes.
 pub(super) const HEADER: usize = 20;
@@ -9,15 +9,23 @@ pub(super) const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 pub(super) const ALLOCATE: u16 = 0x0003;
 /// Type of a request to prolong or to release an allocation.
 pub(super) const REFRESH: u16 = 0x0004;
+/// Type of a request to let a peer's packets in.
+pub(super) const CREATE_PERMISSION: u16 = 0x0008;
+/// Type of a request for a short name of a peer.
+pub(super) const CHANNEL_BIND: u16 = 0x0009;
 /// What a success response adds to the type of its request.
 pub(super) const SUCCESS: u16 = 0x0100;
 /// What an error response adds to the type of its request.
 pub(super) const ERROR: u16 = 0x0110;
 
+/// The code of a refusal for a nonce that is too old (RFC 8489 section 9.2.4).
+pub(super) const STALE_NONCE: u16 = 438;
+
 const CLASS: u16 = 0x0110;
 const USERNAME: u16 = 0x0006;
 const ERROR_CODE: u16 = 0x0009;
 const LIFETIME: u16 = 0x000d;
+const NONCE: u16 = 0x0015;
 
 /// Names a transaction.
 pub(super) type Transaction = [u8; 12];
@@ -76,6 +84,11 @@ impl<'a> Stun<'a> {
         Some(u16::from(value.get(2)? & 0b111) * 100 + u16::from(*value.get(3)?))
     }
 
+    /// What the next request is to be signed with.
+    pub(super) fn nonce(&self) -> Option<&'a [u8]> {
+        self.attribute(NONCE)
+    }
+
     /// Gives an allocation back: a lifetime of nothing.
     pub(super) fn is_release(&self) -> bool {
         self.attribute(LIFETIME) == Some(&[0; 4])
@@ -87,7 +100,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A message with the transaction 1, 1, ...
-    pub(in crate::rtc::forwarder) fn message(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    pub(in crate::rtc) fn message(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut body = Vec::new();
         for (name, value) in attributes {
             body.extend(name.to_be_bytes());

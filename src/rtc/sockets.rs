@@ -1,0 +1,281 @@
+//! The sockets of a connection: the crate lets us bring them, so they mark what they send (`marking`) and repeat what a relay
+//! refused for an old nonce (`nonces`).
+
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use webrtc::runtime::{
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime,
+    TokioRuntime, Transmit,
+};
+
+use super::marking::Streams;
+use super::nonces::StaleNonces;
+
+/// The two bits below a mark are for congestion (RFC 3168).
+const ECN_BITS: u32 = 2;
+
+/// A first byte that belongs to none of the protocols that share the socket (RFC 7983 section 7): the crate drops such.
+const NO_PROTOCOL: u8 = 0xff;
+
+/// Tokio's runtime with UDP sockets of ours.
+#[derive(Debug)]
+pub(super) struct OwnRuntime {
+    pub(super) streams: Arc<Streams>,
+    pub(super) nonces: Arc<StaleNonces>,
+}
+
+#[derive(Debug)]
+struct OwnSocket {
+    /// Receives, and waits until the socket takes more.
+    inner: Arc<dyn AsyncUdpSocket>,
+    /// The same socket, to send by: the crate's own way overrides the socket's mark.
+    out: UdpSocket,
+    is_v6: bool,
+    streams: Arc<Streams>,
+    nonces: Arc<StaleNonces>,
+    /// What the socket is set to.
+    marked: AtomicU32,
+    /// The system refuses marks; said once.
+    refused: AtomicBool,
+}
+
+impl OwnSocket {
+    fn new(socket: UdpSocket, streams: Arc<Streams>, nonces: Arc<StaleNonces>) -> io::Result<Self> {
+        Ok(Self {
+            out: socket.try_clone()?,
+            is_v6: socket.local_addr()?.is_ipv6(),
+            inner: TokioRuntime.wrap_udp_socket(socket)?,
+            streams,
+            nonces,
+            marked: AtomicU32::new(0),
+            refused: AtomicBool::new(false),
+        })
+    }
+
+    /// A refusal that was answered with the same request signed anew is hidden. Of several datagrams in one (`stride`) nothing
+    /// is looked at: answers of a relay do not come in numbers.
+    fn look_at(&self, buffer: &mut [u8], meta: &RecvMeta) {
+        let Some(datagram) = buffer.get_mut(..meta.len) else {
+            return;
+        };
+        if meta.stride >= meta.len
+            && let Some((again, server)) = self.nonces.comes_in(datagram)
+        {
+            // What a full socket does not take is lost, and repeated by the library as any request.
+            let _ = self.out.send_to(&again, server);
+            datagram.fill(NO_PROTOCOL);
+        }
+    }
+
+    fn set_mark(&self, mark: u32) {
+        if self.marked.swap(mark, Ordering::Relaxed) == mark || self.refused.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        let socket = SockRef::from(&self.out);
+        let result = if self.is_v6 {
+            socket.set_tclass_v6(mark << ECN_BITS)
+        } else {
+            socket.set_tos_v4(mark << ECN_BITS)
+        };
+        if let Err(error) = result
+            && !self.refused.swap(true, Ordering::Relaxed)
+        {
+            log::warn!("packets are sent without DSCP marks: {error}");
+        }
+    }
+}
+
+impl AsyncUdpSocket for OwnSocket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        self.set_mark(self.streams.mark(transmit.contents));
+        self.nonces
+            .goes_out(transmit.contents, transmit.destination);
+        match self.out.send_to(transmit.contents, transmit.destination) {
+            // A full socket wakes us by the crate's own way, for which this one packet goes without its mark.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.inner.poll_send(cx, transmit)
+            }
+            result => Poll::Ready(result),
+        }
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = self.inner.poll_recv(cx, bufs, meta);
+        if let Poll::Ready(Ok(count)) = received {
+            for (buffer, meta) in bufs.iter_mut().zip(&*meta).take(count) {
+                self.look_at(buffer, meta);
+            }
+        }
+        received
+    }
+
+    fn max_gro_segments(&self) -> usize {
+        self.inner.max_gro_segments()
+    }
+}
+
+impl Runtime for OwnRuntime {
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
+        TokioRuntime.spawn(future)
+    }
+
+    fn spawn_reactor(
+        &self,
+        pool: usize,
+        future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Box<dyn JoinHandle> {
+        TokioRuntime.spawn_reactor(pool, future)
+    }
+
+    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let (streams, nonces) = (Arc::clone(&self.streams), Arc::clone(&self.nonces));
+        Ok(Arc::new(OwnSocket::new(socket, streams, nonces)?))
+    }
+
+    fn wrap_tcp_listener(
+        &self,
+        listener: std::net::TcpListener,
+    ) -> io::Result<Arc<dyn AsyncTcpListener>> {
+        TokioRuntime.wrap_tcp_listener(listener)
+    }
+
+    fn connect_tcp<'a>(
+        &'a self,
+        address: SocketAddr,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
+        TokioRuntime.connect_tcp(address)
+    }
+
+    fn resolve_host<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
+        TokioRuntime.resolve_host(host)
+    }
+
+    fn now(&self) -> Instant {
+        TokioRuntime.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        TokioRuntime.sleep(duration)
+    }
+
+    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
+        TokioRuntime.interval(period)
+    }
+
+    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
+        TokioRuntime.block_on(future);
+    }
+}
+
+/// A socket of a connection by itself, for `benches/marking.rs`.
+#[derive(Debug)]
+pub struct BareSocket(Arc<dyn AsyncUdpSocket>);
+
+impl BareSocket {
+    /// The crate's own, or (`sound`, the SSRC of what counts as sound) one that marks. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub fn new(socket: UdpSocket, sound: Option<u32>) -> io::Result<Self> {
+        Ok(Self(match sound {
+            None => TokioRuntime.wrap_udp_socket(socket)?,
+            Some(ssrc) => {
+                let streams = Streams::default();
+                streams.audio.store(ssrc, Ordering::Relaxed);
+                Arc::new(OwnSocket::new(socket, Arc::new(streams), Arc::default())?)
+            }
+        }))
+    }
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// It was not sent.
+    pub async fn send(&self, datagram: &[u8], target: SocketAddr) -> io::Result<()> {
+        self.0.send_to(datagram, target).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::marking::tests::{packet, streams};
+    use super::super::marking::{AUDIO, CAMERA, SCREEN};
+    use super::super::nonces::tests::{knowing_room, refusal, request};
+    use super::super::stun::tests::message;
+    use super::super::stun::{CHANNEL_BIND, SUCCESS};
+    use super::*;
+
+    #[tokio::test]
+    async fn each_packet_leaves_by_a_socket_that_has_its_mark() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(receiver) = tokio::net::UdpSocket::bind(address).await else {
+                println!("no {address} here");
+                continue;
+            };
+            let socket = UdpSocket::bind(address).unwrap();
+            let sending = OwnSocket::new(socket, streams(), Arc::default()).unwrap();
+            let target = receiver.local_addr().unwrap();
+            for (ssrc, mark) in [(22, CAMERA), (11, AUDIO), (33, SCREEN), (33, SCREEN)] {
+                let packet = packet(96, ssrc);
+                sending.send_to(&packet, target).await.unwrap();
+                let options = SockRef::from(&sending.out);
+                let marked = match sending.is_v6 {
+                    true => options.tclass_v6().unwrap(),
+                    false => options.tos_v4().unwrap(),
+                };
+                assert_eq!(marked, mark << ECN_BITS);
+                let mut buffer = [0; 100];
+                let (length, _) = receiver.recv_from(&mut buffer).await.unwrap();
+                assert_eq!(buffer[..length], packet);
+            }
+        }
+    }
+    #[tokio::test]
+    async fn a_request_that_a_relay_refuses_for_its_nonce_is_repeated_and_the_refusal_hidden() {
+        let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let ours = OwnSocket::new(socket, streams(), Arc::new(knowing_room())).unwrap();
+        let target = server.local_addr().unwrap();
+        let mut buffer = [0; 300];
+        for nonce in [&b"one"[..], b"two"] {
+            if nonce == b"one" {
+                let first = request(CHANNEL_BIND, nonce);
+                ours.send_to(&first, target).await.unwrap();
+            }
+            let (length, from) = server.recv_from(&mut buffer).await.unwrap();
+            assert_eq!(buffer[..length], request(CHANNEL_BIND, nonce));
+            let answer = match nonce {
+                b"one" => refusal(CHANNEL_BIND, b"two"),
+                _ => message(CHANNEL_BIND | SUCCESS, &[]),
+            };
+            server.send_to(&answer, from).await.unwrap();
+            let (length, _) = ours.recv_from(&mut buffer).await.unwrap();
+            let seen = match nonce {
+                b"one" => vec![NO_PROTOCOL; answer.len()],
+                _ => answer,
+            };
+            assert_eq!(buffer[..length], seen);
+        }
+    }
+}
