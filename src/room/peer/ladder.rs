@@ -254,7 +254,9 @@ impl Peer {
             .connection
             .as_ref()
             .is_some_and(|connection| connection.negotiation.is_stable());
-        if !self.is_path_doubted(now) || self.heard || self.restarted || !is_stable {
+        let may_not_know = self.is_path_doubted(now) && !self.heard;
+        let could_restart = is_stable && !self.restarted && !self.holds_on_to_lost_relay(now);
+        if !(may_not_know && could_restart) {
             return self.fail(why, true, cx, now);
         }
         self.offer_restart(cx, now);
