@@ -383,6 +383,8 @@ impl Manager {
                 };
                 self.problem = result.as_ref().err().cloned();
                 self.policy.looked(looked, monotonic());
+                // Who is answered and then asks for the health must not be told of before.
+                self.show(around);
                 for request in self.answering.drain(..) {
                     // Whoever asked may have gone.
                     let _ = request.send(result.clone());
