@@ -106,6 +106,46 @@ fn what_the_example_suggests_is_accepted() {
     assert!(settings.signaling.is_some() && settings.remote.is_some());
 }
 
+#[test]
+fn every_file_that_a_page_shows_is_accepted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = |folder: &str, end: &str| -> Vec<_> {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.ends_with(end))
+            .map(|name| format!("{folder}/{name}"))
+            .collect()
+    };
+    let mut shown = 0;
+    for page in files("docs", ".md") {
+        for block in read(&page).split("```toml\n").skip(1) {
+            let block = block.split("```").next().unwrap();
+            // What is only suggested has to be right as well.
+            let suggested: Vec<_> = block
+                .lines()
+                .map(|line| match line.trim_start().strip_prefix('#') {
+                    Some(rest) if !rest.starts_with(' ') => rest,
+                    _ => line,
+                })
+                .collect();
+            let suggested = suggested.join("\n");
+            for text in [block, &suggested] {
+                if let Err(error) = parse(text, Path::new(FILE)) {
+                    panic!("{page}: {error}\n{text}");
+                }
+            }
+            shown += 1;
+        }
+    }
+    assert!(shown >= 7, "{shown} files were found on the pages");
+    for file in files("config", ".toml") {
+        if let Err(error) = parse(&read(&file), Path::new(&file)) {
+            panic!("{error}");
+        }
+    }
+}
+
 /// What of the schema this program uses, but for `pattern`.
 fn obeys(schema: &Value, value: &Value) -> bool {
     let number = |name: &str| schema[name].as_i64();
