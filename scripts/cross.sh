@@ -3,7 +3,7 @@
 # programs under emulation. Everything is unpacked below target/cross: nothing is installed, no architecture is added, no root needed.
 #   cross.sh             both
 #   cross.sh build       the programs alone, in target/cross/build/aarch64-unknown-linux-gnu/PROFILE
-#   cross.sh try         only try what is built
+#   cross.sh try         only try what is built; BUILT=FOLDER: the programs in there, say of an unpacked package
 # PROFILE=release builds what a box should run; without it the profile of the tests (dev). The result is written to target/cross.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +18,7 @@ tools=$cross/tools # programs for this machine
 board=$cross/board # headers and libraries of the other
 profile=${PROFILE:-dev}
 [ "$profile" = dev ] && built=$cross/build/$target/debug || built=$cross/build/$target/$profile
+built=${BUILT:-$built}
 try=$cross/try     # what the trial writes
 result=$PWD/target/cross.txt
 running=()
@@ -83,7 +84,7 @@ toolchain() {
   libraries=$tools/usr/lib/x86_64-linux-gnu:$(dirname "$(find "$tools/usr/lib" -name 'libLLVM*.so*' -print -quit)")
   mkdir -p "$cross/bin"
   local name
-  for name in rustc $gnu-{ar,ranlib,strip}; do wrapper "$name" "$tools/usr/bin/$name"; done
+  for name in rustc $gnu-{ar,objcopy,objdump,ranlib,strip}; do wrapper "$name" "$tools/usr/bin/$name"; done
   for name in gcc g++; do wrapper "$gnu-$name" "$tools/usr/bin/$gnu-$name-12" "--sysroot=$board"; done
   chmod +x "$cross"/bin/*
   "$cross/bin/rustc" --version >/dev/null

@@ -3,7 +3,8 @@
 #   install.sh install | uninstall | list
 # WITHOUT names what is left out of made, guest, doc.
 # Understands DESTDIR (put in front of everything), PREFIX (/usr), UNITDIR and UDEVDIR; and where things come from: BUILT, a folder
-# of programs (target/release), GUEST, the guest page (target/guest), MADE, where the programs describe themselves (target/package).
+# of programs (target/release), GUEST, the guest page (target/guest), MADE, where the programs describe themselves (target/package);
+# of programs for another kind of machine MADE_BY, a folder of the same for this one, and TARGET, the compiler's name of that machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -71,7 +72,7 @@ describe() {
     [ -x "$by/$program" ] || fail "$by/$program is missing: run make build, or set BUILT"
     "$by/$program" generate "${place[made]}" || fail "$by/$program cannot run here: set MADE_BY to a folder of programs that can"
   done
-  scripts/notices.py "$(rustc -vV | sed -n 's/^host: //p')" >"${place[made]}/THIRD-PARTY.txt" ||
+  scripts/notices.py "${TARGET:-$(rustc -vV | sed -n 's/^host: //p')}" >"${place[made]}/THIRD-PARTY.txt" ||
     fail "the licences of the libraries could not be collected; see the message above"
 }
 

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, Candidate, ConfigError, Effective, Layer, Origins, Settings};
+use crate::config::{
+    self, Candidate, ConfigError, Effective, Layer, Origins, RemoteSettings, Settings,
+};
 use crate::host::{self, StatePlaces};
 use crate::remote::{Record, Store, Version, verify};
 
@@ -301,47 +303,45 @@ impl ConfigSource {
             trial,
             ..
         } = record;
-        let trial = trial.map(|trial| trial.version);
-        let on_trial = trial.is_some() && wanted == Remote::Current;
-        let version = match wanted {
-            Remote::Current => trial.or(good),
-            Remote::Good => good,
-        };
-        let Some(version) = version else {
-            return Managed {
-                complaint,
-                ..Managed::default()
-            };
-        };
-        let layer = store.read(&version).and_then(|file| {
-            verify(
-                file.text.as_bytes(),
-                &file.signature,
-                &remote.keys,
-                settings.id.as_deref(),
-            )
-            .map_err(|reason| format!("{}: {reason}", file.path.display()))?;
-            let layer = Layer {
-                file: file.path,
-                text: file.text,
-            };
-            config::check_remote(&layer).map_err(|error| error.to_string())?;
-            Ok(layer)
-        });
-        match layer {
-            Ok(layer) => Managed {
-                layer: Some(layer),
-                on_trial,
-                complaint,
-                unusable: None,
-            },
-            Err(reason) => Managed {
-                unusable: Some(format!(
-                    "remote configuration refused: {reason}; it is left out"
-                )),
-                ..Managed::default()
-            },
+        let trial = trial
+            .map(|trial| trial.version)
+            .filter(|_| wanted == Remote::Current);
+        let mut refused: Option<String> = None;
+        for (version, on_trial) in trial
+            .map(|version| (version, true))
+            .into_iter()
+            .chain(good.map(|version| (version, false)))
+        {
+            match usable(&store, &version, remote, settings.id.as_deref()) {
+                Ok(layer) => {
+                    let number = version.number;
+                    return Managed {
+                        layer: Some(layer),
+                        on_trial,
+                        complaint,
+                        unusable: refused.map(|reason| {
+                            format!(
+                                "remote configuration refused: {reason}; version {number} is used instead"
+                            )
+                        }),
+                    };
+                }
+                Err(reason) => refused = refused.or(Some(reason)),
+            }
         }
+        Managed {
+            // What is said of a newer file names what stands in for it, and that is not there.
+            complaint: complaint.filter(|_| refused.is_none()),
+            unusable: refused
+                .map(|reason| format!("remote configuration refused: {reason}; it is left out")),
+            ..Managed::default()
+        }
+    }
+
+    /// Why the remote file on trial, if there is one, is not part of the configuration.
+    pub(super) fn trial_refused(&self) -> Option<String> {
+        let managed = self.managed(&self.candidates(), &self.accepted(), Remote::Current);
+        managed.unusable.filter(|_| !managed.on_trial)
     }
 
     fn candidates(&self) -> Vec<Candidate> {
@@ -401,6 +401,24 @@ fn named(file: &Path) -> Candidate {
         file: file.to_owned(),
         text: Err("cannot be read: there is no such file".to_owned()),
     })
+}
+
+/// A kept remote file, if it is still what it was, still to be trusted and still permitted.
+fn usable(
+    store: &Store,
+    version: &Version,
+    remote: &RemoteSettings,
+    id: Option<&str>,
+) -> Result<Layer, String> {
+    let file = store.read(version)?;
+    verify(file.text.as_bytes(), &file.signature, &remote.keys, id)
+        .map_err(|reason| format!("{}: {reason}", file.path.display()))?;
+    let layer = Layer {
+        file: file.path,
+        text: file.text,
+    };
+    config::check_remote(&layer).map_err(|error| error.to_string())?;
+    Ok(layer)
 }
 
 fn merge_strictly(candidates: &[Candidate]) -> Result<Effective, ConfigError> {

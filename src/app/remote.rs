@@ -169,7 +169,7 @@ impl Manager {
         around: &mut Surroundings,
         mut outcomes: mpsc::Receiver<Done>,
     ) -> Option<()> {
-        self.resume(around);
+        self.resume(around).await;
         self.observe(around);
         loop {
             while let Some(order) = self.policy.poll_order() {
@@ -207,11 +207,26 @@ impl Manager {
         }
     }
 
-    /// A file may be on trial since an earlier start.
-    fn resume(&mut self, around: &Surroundings) {
-        let on_trial = self.record().trial.is_some();
-        let trial = on_trial.then(|| self.compare(around));
-        self.policy.set_trial(trial);
+    /// A file may be on trial since an earlier start. One that is not what it was, or is trusted no more, cannot stand
+    /// its trial: the last good one is in use already, and stays.
+    async fn resume(&mut self, around: &mut Surroundings) {
+        let mut record = self.record();
+        if record.trial.is_none() {
+            self.policy.set_trial(None);
+            return;
+        }
+        let Some(reason) = around.source.trial_refused() else {
+            let trial = self.compare(around);
+            self.policy.set_trial(Some(trial));
+            return;
+        };
+        self.wanted = None;
+        self.policy.set_trial(None);
+        log::error!("{reason}");
+        record.give_up(reason);
+        if self.remember(&record) {
+            reload(around).await;
+        }
     }
 
     /// What the file on trial changes.
@@ -351,7 +366,7 @@ impl Manager {
         match done {
             Done::Asked(answers) => self.policy.asked(answers, monotonic()),
             Done::Again => {
-                self.resume(around);
+                self.resume(around).await;
                 self.observe(around);
             }
             Done::Looked(result) => {
@@ -368,6 +383,8 @@ impl Manager {
                 };
                 self.problem = result.as_ref().err().cloned();
                 self.policy.looked(looked, monotonic());
+                // Who is answered and then asks for the health must not be told of before.
+                self.show(around);
                 for request in self.answering.drain(..) {
                     // Whoever asked may have gone.
                     let _ = request.send(result.clone());
@@ -414,10 +431,17 @@ impl Manager {
                 format!("not tried again until its bytes change: {reason}")
             }
             Verdict::Same => {
-                // It may be signed anew by another key.
-                blocking(|| self.store.keep(&text, &signature))?;
-                if record.complaint.take().is_some() {
+                // It may be signed anew by another key, or no more be on the disk what it was.
+                let kept = blocking(|| self.store.read(&version));
+                let anew = !kept.is_ok_and(|kept| kept.signature == signature);
+                if anew {
+                    blocking(|| self.store.keep(&text, &signature))?;
+                }
+                let complained = record.complaint.take().is_some();
+                if complained {
                     blocking(|| self.store.remember(&record))?;
+                }
+                if anew || complained {
                     reload(around).await;
                 }
                 format!("version {number} is in use already")

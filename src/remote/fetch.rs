@@ -7,7 +7,7 @@ use reqwest::header::{ETAG, IF_NONE_MATCH};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, StatusCode, Url};
 
-use crate::causes::describe;
+use crate::causes::{self, describe};
 use crate::clock;
 use crate::config::RemoteSettings;
 
@@ -203,20 +203,10 @@ fn client(ca: Option<&str>, key: &str) -> Result<ClientBuilder, String> {
     Ok(builder)
 }
 
-/// OpenSSL's verdict on a certificate in words that say what to do. A box without a battery for its clock starts in
-/// another year until the network has told it the time.
+/// OpenSSL's verdict on a certificate in words that say what to do.
 fn explain(error: &str) -> String {
-    let now = date(clock::since_1970());
-    if error.contains("not yet valid") {
-        return format!(
-            "the server's certificate is not yet valid, so the clock of this box is most likely wrong: it says {now}; \
-             this is tried again, and is over once the clock is set"
-        );
-    }
-    if error.contains("has expired") {
-        return format!(
-            "the server's certificate has expired; renew it, or set the clock of this box, which says {now}"
-        );
+    if let Some(words) = causes::about_time(error, clock::since_1970()) {
+        return words;
     }
     if error.contains("self-signed certificate") || error.contains("local issuer certificate") {
         return format!(
@@ -227,55 +217,15 @@ fn explain(error: &str) -> String {
     error.to_owned()
 }
 
-/// The day of a time since 1970, as ISO 8601 has it (Howard Hinnant's civil_from_days).
-fn date(since_1970: Duration) -> String {
-    let days = since_1970.as_secs() / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_clock_is_called_one() {
-        let early = explain(
-            "error trying to connect: certificate verify failed (certificate is not yet valid)",
-        );
-        assert!(
-            early.contains("the clock of this box is most likely wrong"),
-            "{early}"
-        );
-        let late = explain("certificate verify failed (certificate has expired)");
-        assert!(late.contains("renew it, or set the clock"), "{late}");
+    fn a_stranger_is_called_one() {
         let strange = explain("certificate verify failed (self-signed certificate)");
         assert!(strange.contains("[remote] ca_file"), "{strange}");
         assert_eq!(explain("connection refused"), "connection refused");
-    }
-
-    #[test]
-    fn days_are_counted_as_the_calendar_has_them() {
-        for (seconds, day) in [
-            (0, "1970-01-01"),
-            (951_782_400, "2000-02-29"),
-            (951_868_800, "2000-03-01"),
-            (1_735_689_599, "2024-12-31"),
-            (4_107_542_400, "2100-03-01"),
-        ] {
-            assert_eq!(date(Duration::from_secs(seconds)), day);
-        }
     }
 
     #[test]

@@ -180,6 +180,13 @@ impl Record {
         self.failed.drain(..surplus);
     }
 
+    /// The file on trial cannot be used, through no fault of its settings: it may be tried again. `complaint` is a
+    /// sentence.
+    pub fn give_up(&mut self, complaint: String) {
+        self.trial = None;
+        self.complaint = Some(complaint);
+    }
+
     /// The program starts, with the file on trial if there is one. Whether that file has to go for starting too often.
     pub fn count_start(&mut self) -> bool {
         let Some(trial) = &mut self.trial else {
@@ -273,6 +280,16 @@ mod tests {
         assert!(record.count_start());
         assert_eq!(record.current(), Some(&version(1, "a")));
         assert!(!record.count_start());
+    }
+
+    #[test]
+    fn a_file_that_was_given_up_is_tried_again() {
+        let mut record = with_good(7, "a");
+        record.begin(version(8, "b"));
+        record.give_up("the file was changed".to_owned());
+        assert_eq!(record.current(), Some(&version(7, "a")));
+        assert_eq!(record.judge(&version(8, "b")), Verdict::Try);
+        assert_eq!(record.complaint.as_deref(), Some("the file was changed"));
     }
 
     #[test]

@@ -15,7 +15,6 @@ use tokio::time::timeout;
 
 use super::rest::SERVER_WORDS;
 use super::{Access, trust};
-use crate::causes::describe;
 use crate::room::{Redacted, SignalingFailure};
 
 /// How long TCP, TLS, WebSocket and Engine.IO may take together: attempts at a server that does not answer begin 3 s apart, so
@@ -93,7 +92,7 @@ pub(super) async fn connect(
     match timeout(CONNECT, connecting).await {
         Ok(Ok(client)) => Ok(client),
         Ok(Err(error)) => Err(SignalingFailure::Unreachable {
-            message: format!("connecting to {}: {}", access.url, describe(&error)),
+            message: format!("connecting to {}: {}", access.url, trust::why(&error)),
         }),
         Err(_) => Err(SignalingFailure::Unreachable {
             message: format!("connecting to {}: no answer within {CONNECT:?}", access.url),

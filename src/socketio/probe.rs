@@ -46,7 +46,7 @@ pub async fn probe(access: &Access) -> Result<Answer, String> {
         .get(&access.url)
         .send()
         .await
-        .map_err(|error| format!("{}: {}", access.url, describe(&error.without_url())))?;
+        .map_err(|error| format!("{}: {}", access.url, trust::why(&error.without_url())))?;
     let took = clock::monotonic().since(begun);
     let date = response
         .headers()

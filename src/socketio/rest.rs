@@ -138,7 +138,7 @@ async fn request(
         request = request.json(body);
     }
     let broken = |error: reqwest::Error| SignalingFailure::Unreachable {
-        message: format!("{what} at {url}: {}", describe(&error.without_url())),
+        message: format!("{what} at {url}: {}", trust::why(&error.without_url())),
     };
     let mut response = request.send().await.map_err(broken)?;
     let status = response.status();

@@ -2,7 +2,15 @@
 
 use native_tls::TlsConnector;
 
+use crate::causes::{about_time, describe};
+use crate::clock::since_1970;
 use crate::room::SignalingFailure;
+
+/// Why a server was not reached. Of a certificate whose time is wrong it says what to do.
+pub(super) fn why(error: &dyn std::error::Error) -> String {
+    let error = describe(error);
+    about_time(&error, since_1970()).unwrap_or(error)
+}
 
 /// The certificates of a PEM file, one by one; neither library reads several at once from memory.
 fn certificates(pem: &[u8]) -> impl Iterator<Item = &[u8]> {

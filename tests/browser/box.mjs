@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { readPicture } from './png.mjs';
@@ -130,6 +130,12 @@ socket = ${text(this.socketPath)}
 ${extra}`;
   }
 
+  /** Where an installed box has it below its root, with `installed`; else a file that is named by hand. */
+  get configFile() {
+    const { directory, installed } = this.options;
+    return installed ? join(directory, 'etc/huddled/config.toml') : join(directory, 'config.toml');
+  }
+
   get socketPath() {
     return join(this.options.directory, 'control.sock');
   }
@@ -145,12 +151,13 @@ ${extra}`;
     if (!existsSync(binary)) throw new Error(`there is no daemon at ${binary}: build it, or name it in HUDDLED_BIN`);
     const state = join(directory, 'state');
     await mkdir(state, { recursive: true });
-    const file = join(directory, 'config.toml');
-    await writeFile(file, this.config());
+    await mkdir(dirname(this.configFile), { recursive: true });
+    await writeFile(this.configFile, this.config());
     for (const [name, text] of this.files) await writeFile(join(directory, name), text, { mode: 0o600 });
     this.startedAt = monotonic();
     this.exit = null;
-    const [command, ...words] = [...prefix, binary, 'run', '--allow-sim', '--config', file, '--state-dir', state];
+    const where = this.options.installed ? ['--root', directory] : ['--config', this.configFile];
+    const [command, ...words] = [...prefix, binary, 'run', '--allow-sim', ...where, '--state-dir', state];
     this.process = spawn(command, words, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: environment(),

@@ -1,6 +1,9 @@
 // The box's own page in a browser: it shows what the box says, its buttons work, and it says when it knows nothing.
 
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { suite } from './harness.mjs';
 import { waitFor } from './wait.mjs';
 
@@ -54,6 +57,22 @@ suite('the box’s page', (scenario) => {
       await box.ask('camera', { off: true });
       await waitFor('the camera’s light is red', async () => (await pattern('camera')) === 'red steady', { within: 2000 });
       assert.deepEqual(faults, []);
+    } finally {
+      await page.close();
+    }
+  });
+
+  scenario('says that the configuration is refused, until it is put right', async (lab) => {
+    const box = await lab.box({ installed: true, extra: PAGE });
+    box.expectError(/configuration refused/);
+    const { page, text } = await open(lab, box);
+    try {
+      await waitFor('a copy of what was accepted', () => existsSync(join(box.options.directory, 'state/accepted.toml')));
+      const right = await readFile(box.configFile, 'utf8');
+      await writeFile(box.configFile, right.replace('[video]', '[vidoe]'));
+      await waitFor('the complaint', async () => /^configuration refused: .*vidoe.*; its last accepted copy is used instead$/.test(await text('#banner')));
+      await writeFile(box.configFile, right);
+      await waitFor('no complaint', async () => (await text('#banner')) === '');
     } finally {
       await page.close();
     }

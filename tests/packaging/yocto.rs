@@ -129,6 +129,43 @@ fn the_recipe_knows_the_features_of_the_crate() {
     assert!(recipe.contains(&line), "{line}");
 }
 
+/// What is in a layer and changes other recipes: appends, classes and settings; the includes of `conf/huddled` are named by
+/// a build that wants them.
+#[test]
+fn the_layer_alone_changes_no_build() {
+    let mut folders = vec![tree().join(LAYER)];
+    let mut found = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let end = path.extension().and_then(|end| end.to_str());
+            if path.is_dir() {
+                assert!(!path.ends_with("classes"), "{}", path.display());
+                assert!(!path.ends_with("classes-global"), "{}", path.display());
+                folders.push(path);
+            } else {
+                assert!(
+                    !matches!(end, Some("bbappend" | "bbclass")),
+                    "{}",
+                    path.display()
+                );
+                found += usize::from(end == Some("bb"));
+            }
+        }
+    }
+    assert_eq!(found, 3);
+    // What bitbake reads of every layer says what the layer is, and nothing else.
+    for line in read(&format!("{LAYER}/conf/layer.conf")).lines() {
+        let name = line.split([' ', '=']).next().unwrap();
+        assert!(
+            ["", "#", "BBPATH", "BBFILES"].contains(&name)
+                || name.starts_with("BBFILE_")
+                || name.starts_with("LAYER"),
+            "{line}"
+        );
+    }
+}
+
 #[test]
 fn every_layer_is_pinned() {
     let mut pinned = 0;

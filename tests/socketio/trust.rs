@@ -106,3 +106,40 @@ async fn an_own_authority_is_trusted_for_rest_and_socket_alike() {
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+/// What a box sees whose clock starts before the certificate's time.
+#[tokio::test]
+async fn a_certificate_of_later_years_is_told_as_a_wrong_clock() {
+    let folder = std::env::temp_dir().join(format!("huddled-clock-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut wanted = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    wanted.not_before = rcgen::date_time_ymd(2101, 1, 1);
+    wanted.not_after = rcgen::date_time_ymd(2102, 1, 1);
+    let certificate = wanted.self_signed(&key).unwrap().pem();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("server.pem"), &certificate).unwrap();
+    std::fs::write(path("server.key"), key.serialize_pem()).unwrap();
+    let gateway = Gateway::start(&[
+        "--tls-cert",
+        &path("server.pem"),
+        "--tls-key",
+        &path("server.key"),
+    ]);
+    for login in [account(&gateway).login, None] {
+        let mut member = Member::new();
+        let access = Access {
+            login,
+            ca: Some(certificate.clone().into_bytes()),
+            ..plain(&gateway.url())
+        };
+        member.client.open(ONE, Ok(access));
+        let failure = member.failure(ONE).await;
+        assert_unreachable(&failure);
+        assert!(
+            format!("{failure:?}").contains("the clock of this box is most likely wrong"),
+            "{failure:?}"
+        );
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -166,6 +166,70 @@ fn a_flipped_byte_is_noticed_on_the_way_and_on_the_disk() {
     daemon.stop(libc::SIGTERM);
 }
 
+#[tokio::test]
+async fn a_damaged_file_on_trial_gives_way_to_the_last_good_one() {
+    let gateway = Gateway::start(&["--open-meeting"]);
+    let mut setup = member(&gateway, 0);
+    setup.expected_errors = vec!["remote configuration"];
+    let mut managed = Managed::new(setup);
+    managed.publish(1, "[box]\nname = 'good'\n");
+    let mut daemon = managed.start();
+    daemon.until_version(1, false);
+    // On trial for as long as it takes: nobody listens there.
+    managed.publish(
+        2,
+        "[box]\nname = 'next'\n[signaling]\nurl = 'http://127.0.0.1:9'\n",
+    );
+    assert_eq!(daemon.fetch(), "version 2 is on trial\n");
+    managed.web.behave(Manner::Broken);
+    daemon.kill();
+    let victim = fs::read_dir(daemon.setup.path("state/remote"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| fs::read_to_string(path).unwrap().contains("name = 'next'"))
+        .unwrap();
+    fs::write(&victim, "").unwrap();
+    daemon.spawn_as_it_is();
+    daemon.until("the meeting", |snapshot| {
+        let banner = snapshot["banner"].as_str().unwrap_or_default();
+        snapshot["signaling"]["state"] == "joined"
+            && banner.contains("the file was changed; version 1 is used instead")
+    });
+    // Neither the start nor the meeting has made the damaged one the last good one.
+    daemon.until_version(1, false);
+    assert!(daemon.shown(&[]).contains("name = \"good\""));
+    // The settings themselves are not to blame, so they are tried once they are here again.
+    managed.web.behave(Manner::Well);
+    assert_eq!(daemon.fetch(), "version 2 is on trial\n");
+    daemon.stop(libc::SIGTERM);
+}
+
+#[tokio::test]
+async fn a_file_that_is_signed_anew_is_in_use_at_once() {
+    let gateway = Gateway::start(&["--open-meeting"]);
+    let mut setup = member(&gateway, 0);
+    setup.expected_errors = vec!["remote configuration"];
+    let mut managed = Managed::new(setup);
+    let text = "[box]\nname = 'far away'\n";
+    managed.publish(1, text);
+    let mut daemon = managed.start();
+    daemon.until_version(1, false);
+    // The key is taken away before the box has seen the file under the other one.
+    managed.web.behave(Manner::Broken);
+    let other = Signer::new(daemon.setup.path("admin"), "b");
+    managed.trust(&daemon.setup, &[&other], 3_600_000);
+    daemon.until("the file to be left out", |snapshot| {
+        let banner = snapshot["banner"].as_str().unwrap_or_default();
+        banner.contains("signed with another key") && banner.ends_with("it is left out")
+    });
+    managed.place(text.as_bytes(), &other.sign(text.as_bytes(), "version:1"));
+    managed.web.behave(Manner::Well);
+    assert_eq!(daemon.fetch(), "version 1 is in use already\n");
+    daemon.until("no complaint", |snapshot| snapshot["banner"] == Value::Null);
+    assert!(daemon.shown(&[]).contains("name = \"far away\""));
+    daemon.stop(libc::SIGTERM);
+}
+
 #[test]
 fn a_server_that_behaves_badly_costs_nothing() {
     let mut managed = managed("server");
