@@ -126,7 +126,7 @@ suite('relay', (scenario) => {
       const secret = 'north by northwest';
       const certificate = await makeCertificate(lab.directory);
       // An allocation of 40 s is dead long before the end if its refreshes are refused after the password's end.
-      const options = ['--use-auth-secret', '--static-auth-secret', secret, '--max-allocate-lifetime', '40', '--stale-nonce', '50'];
+      const options = ['--use-auth-secret', '--static-auth-secret', secret, '--max-allocate-lifetime=40', '--stale-nonce=50'];
       await within((keep) => keep(startTurnServer({ transport, certificate, options })), async (turn) => {
         const member = await lab.member('v2', SMALL);
         const relayed = await relayedBox(lab, SCHEMES[transport](turn.port), {

@@ -18,7 +18,7 @@ const GAP = { most: 5000, goal: 1000 };
 suite('expiry', (scenario) => {
   scenario(`a relayed call of ${SECONDS} s outlasts its passwords of ${LIFETIME / 1000} s, over TCP and over UDP`, async (lab) => {
     // An allocation of 40 s is gone long before the end if a refresh is refused; a nonce of 50 s has it refused once in a while (438).
-    const turn = await startTurn(lab, { login: 'short', options: ['--max-allocate-lifetime', '40', '--stale-nonce', '50'] });
+    const turn = await startTurn(lab, { login: 'short', options: ['--max-allocate-lifetime=40', '--stale-nonce=50'] });
     const boxes = [];
     for (const [index, transport] of ['tcp', 'udp'].entries()) {
       const box = await prepareRelayed(lab, turn, { transport, lifetime: LIFETIME, id: ['8', 'c'][index], microphone: toneFor(index) });
