@@ -193,6 +193,9 @@ package() {
   put huddled.sysusers /usr/lib/sysusers.d/huddled.conf
   put huddled.tmpfiles /usr/lib/tmpfiles.d/huddled.conf
   put huddled.udev /usr/lib/udev/rules.d/60-huddled.rules
+  # The one limit of the unit that an emulated machine may not keep.
+  mkdir -p /etc/systemd/system/huddled.service.d
+  printf '[Service]\nTimeoutStartSec=%s\n' $((30 * patience)) > /etc/systemd/system/huddled.service.d/emulated.conf
   systemd-sysusers || bad "systemd-sysusers"
   udevadm control --reload
   udevadm trigger --action=add --subsystem-match=gpio --subsystem-match=video4linux --subsystem-match=sound

@@ -7,6 +7,7 @@
 )]
 
 mod installing;
+mod steps;
 mod yocto;
 
 use std::fs;
