@@ -32,6 +32,8 @@ drop_in() { # UNIT LINE...: overrides settings of a unit until it is reset
   printf '%s\n' '[Service]' "$@" >"/run/systemd/system/$unit.service.d/test.conf"
   systemctl daemon-reload
 }
+# Neither the box nor what starts it again is there, or on the way.
+left_alone() { ! systemctl list-jobs --no-legend | grep huddled && ! systemctl is-active huddled huddled-failed; }
 reset() { rm -rf /run/systemd/system/huddled*.service.d; systemctl daemon-reload; }
 # Files that are there and that no package knows.
 strays() {
@@ -157,9 +159,24 @@ kill -9 "$(shows MainPID)"
 within 20 "killed it comes back" sh -c '[ "$(systemctl show -P NRestarts huddled)" = 1 ] && huddlectl status'
 within 20 "still muted" muted
 check "safe-state ran at its end" sh -c 'journalctl -u huddled | grep -q "lights to make safe"'
-from=$SECONDS
 kill -STOP "$(shows MainPID)"
-within 90 "hung it is started again by the watchdog" sh -c '[ "$(systemctl show -P NRestarts huddled)" = 2 ] && huddlectl status'
+# Some 45 s where the machine is not busy.
+within 240 "hung it is started again by the watchdog" sh -c '[ "$(systemctl show -P NRestarts huddled)" -ge 2 ] && huddlectl status'
+reset
+deaf="/bin/sh -c 'trap \"\" TERM; while :; do sleep 1; done'"
+drop_in huddled Type=exec WatchdogSec=0 TimeoutStopSec=2 ExecStart= "ExecStart=$deaf"
+check "one that hears no order to end" systemctl restart huddled
+sleep 1
+check "is restarted when it is told to" systemctl restart huddled
+check "which is no failure that is shown" is "$(systemctl is-active huddled huddled-failed | tr '\n' ' ')" "active inactive "
+sleep 1
+systemctl stop huddled
+check "stopped, it counts as failed" is "$(shows ActiveState) $(shows Result)" "failed timeout"
+within 20 "but is not wanted any more" sh -c '[ "$(systemctl show -P Result huddled-failed)" = exec-condition ]'
+check "so nothing starts it again" left_alone
+reset
+check "until somebody does" systemctl start huddled
+within 20 "it answers" status '"state":"unconfigured"'
 drop_in huddled ExecStart= ExecStart=/bin/false
 systemctl restart huddled 2>/dev/null
 within 60 "crashing again and again it shows that it has failed" systemctl is-active huddled-failed
@@ -170,9 +187,13 @@ drop_in huddled-failed RuntimeMaxSec=3
 mkdir -p /run/systemd/system/huddled.service.d
 printf '[Unit]\nStartLimitIntervalSec=2\n' >/run/systemd/system/huddled.service.d/test.conf
 systemctl daemon-reload
-systemctl restart huddled-failed
-within 30 "then the box is tried again" status '"state":"unconfigured"'
+within 60 "then the box is tried again" status '"state":"unconfigured"'
 check "and failed is shown no more" sh -c '! systemctl is-active huddled-failed'
+drop_in huddled ExecStart= ExecStart=/bin/false
+systemctl restart huddled 2>/dev/null
+within 60 "failed once more" systemctl is-active huddled-failed
+check "a stop meanwhile" systemctl stop huddled
+check "ends that, too" left_alone
 reset
 echo 'nonsense = 1' >/etc/huddled/config.toml
 systemctl restart huddled

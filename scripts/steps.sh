@@ -11,6 +11,23 @@ step() {
   "$@"
 }
 
+# Runs what not every machine can, which it says itself and with exit 69, and what a busy machine can spoil: it may fail once.
+where_possible() { # "what" COMMAND...
+  local what=$1 code=0 again=0
+  shift
+  "$@" || code=$?
+  if [ "$code" != 0 ] && [ "$code" != 69 ]; then
+    echo "REPEAT: $what failed (exit $code); once more, in case it was the machine"
+    again=$code
+    code=0
+    "$@" || code=$?
+    # What could be run before can be run.
+    [ "$code" != 69 ] || code=$again
+  fi
+  [ "$code" != 69 ] || code=0
+  return $code
+}
+
 steps_end() {
   local code=$?
   echo

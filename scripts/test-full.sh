@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The slow rest: documentation, licences and advisories, long browser scenarios.
+# The slow rest: documentation, licences and advisories, long browser scenarios, the hardware lab.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/steps.sh
@@ -28,3 +28,5 @@ step "the binaries" cargo build --locked --bins
 step "the guest page" scripts/guest.sh
 step "slow browser scenarios" browser_set slow
 step "slow scenarios of networks that fail" network_set slow
+# Last and alone: its guest is emulated, and everything in it has time limits.
+step "the hardware lab" where_possible "the hardware lab" tests/lab/run.sh

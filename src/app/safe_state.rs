@@ -17,7 +17,8 @@ use super::run::runtime;
 /// the lights are on.
 ///
 /// # Errors
-/// Some light could not be set, or a daemon runs, whose lights these are.
+/// A daemon runs, whose lights these are; or some light could not be set, which is no error at the end of `hold`: the service
+/// manager would take it for its cue to start the box that somebody has just stopped.
 pub fn safe_state(settings: &Settings, source: &ConfigSource, hold: bool) -> Result<()> {
     let socket = settings.control.socket.clone().unwrap_or_else(|| {
         control::default_socket(std::env::var_os("RUNTIME_DIRECTORY").as_deref())
@@ -34,7 +35,7 @@ pub fn safe_state(settings: &Settings, source: &ConfigSource, hold: bool) -> Res
         show_failed_until_stopped(Some(panel))?;
     }
     let refused = set(&settings.panel, source);
-    if refused > 0 {
+    if refused > 0 && !hold {
         bail!("{refused} of the panel's lights could not be made safe");
     }
     Ok(())

@@ -289,8 +289,6 @@ pub enum Event {
         /// Silence leaves.
         muted: bool,
     },
-    /// The microphone or its device is gone (`true`) or back (`false`); the stream goes on with silence.
-    MicrophoneLost(bool),
     /// The camera pipeline applied an order.
     CameraConfirmed {
         /// No picture leaves.

@@ -247,30 +247,15 @@ impl Room {
                 self.media
                     .on_confirmed(Kind::Microphone, muted, &mut self.out, now);
             }
-            Event::MicrophoneLost(lost) => self.out.notify(
-                if lost { Level::Warn } else { Level::Info },
-                if lost {
-                    "the microphone is gone; silence is sent until it is back"
-                } else {
-                    "the microphone is back"
-                },
-            ),
             Event::CameraConfirmed { off } => {
                 if self.settings.has_camera {
                     self.media
                         .on_confirmed(Kind::Camera, off, &mut self.out, now);
                 }
             }
+            // Its thread has told the journal already, with the reason.
             Event::CameraLost(lost) => {
                 self.media.on_camera_lost(lost && self.settings.has_camera);
-                self.out.notify(
-                    if lost { Level::Warn } else { Level::Info },
-                    if lost {
-                        "the camera is gone; opening it again is tried"
-                    } else {
-                        "the camera is back"
-                    },
-                );
             }
             Event::ScreenConfirmed { on } => self.media.share.on_confirmed(on, now),
             Event::ScreenSource(present) => {

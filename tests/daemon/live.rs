@@ -118,3 +118,35 @@ async fn devices_and_encoding_change_while_the_box_runs() {
     one.stop(libc::SIGTERM);
     two.stop(libc::SIGTERM);
 }
+
+#[test]
+fn a_microphone_that_comes_is_told_of_once() {
+    let mut setup = Setup::new("microphone");
+    setup.layered = true;
+    let sound = setup.path("sound.raw");
+    let alsa = setup.path("asound.conf");
+    fs::write(
+        &alsa,
+        format!(
+            "</usr/share/alsa/alsa.conf>\npcm.ours {{ type file slave.pcm null file /dev/null infile {} format raw }}\n",
+            sound.display()
+        ),
+    )
+    .unwrap();
+    setup.environment = vec![("ALSA_CONFIG_PATH", alsa.display().to_string())];
+    setup.put(
+        "etc/huddled/conf.d/10-microphone.toml",
+        "[microphone]\ndevice = \"ours\"\n",
+    );
+    // Without its file the device cannot be opened.
+    let mut daemon = setup.start();
+    daemon.until_logged("no sound from the microphone");
+    fs::write(sound, [0; 960]).unwrap();
+    daemon.until_logged("the microphone is back");
+    // So that whoever else would say so has.
+    daemon.let_pass(20);
+    let log = daemon.log();
+    for sentence in ["no sound from the microphone", "the microphone is"] {
+        assert_eq!(log.matches(sentence).count(), 1, "{log}");
+    }
+}

@@ -189,10 +189,13 @@ package() {
   install -m 755 $lab/bin/* /run/bin/
   install -m 755 $lab/bin/* /usr/bin/
   put() { [ ! -e "$lab/package/$1" ] || install -D -m 644 "$lab/package/$1" "$2"; }
-  for unit in huddled.service huddled-failed.service; do put $unit /usr/lib/systemd/system/$unit; done
+  for unit in huddled.service huddled-failed.service huddled-wanted.target; do put $unit /usr/lib/systemd/system/$unit; done
   put huddled.sysusers /usr/lib/sysusers.d/huddled.conf
   put huddled.tmpfiles /usr/lib/tmpfiles.d/huddled.conf
   put huddled.udev /usr/lib/udev/rules.d/60-huddled.rules
+  # The one limit of the unit that an emulated machine may not keep.
+  mkdir -p /etc/systemd/system/huddled.service.d
+  printf '[Service]\nTimeoutStartSec=%s\n' $((30 * patience)) > /etc/systemd/system/huddled.service.d/emulated.conf
   systemd-sysusers || bad "systemd-sysusers"
   udevadm control --reload
   udevadm trigger --action=add --subsystem-match=gpio --subsystem-match=video4linux --subsystem-match=sound

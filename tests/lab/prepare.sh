@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the guest of the hardware lab in target/lab: Debian's own kernel and systemd, booted by qemu, with vivid,
 # v4l2loopback, snd-aloop, gpio-sim, uinput and uleds. Needs root. Done once for each state of this script; then it only looks.
+# Exit 69 where this machine cannot make it, with one NOTE.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 lab=$(cd "$here/../.." && pwd)/target/lab
@@ -12,7 +13,14 @@ if [ "$(cat prepared 2>/dev/null)" = "$key" ]; then
   exit 0
 fi
 rm -f prepared
-[ "$(id -u)" = 0 ] || { echo "lab: preparing the guest needs root" >&2; exit 1; }
+cannot() { # sysexits.h: EX_UNAVAILABLE
+  echo "NOTE: the hardware lab cannot run here: $*"
+  exit 69
+}
+[ "$(uname -m)" = x86_64 ] || cannot "it is made for x86-64, this is $(uname -m)"
+[ "$(id -u)" = 0 ] || cannot "preparing its guest needs root"
+grep -qs 'VERSION_CODENAME=bookworm' /etc/os-release && [ -e /etc/apt/sources.list.d/debian.sources ] ||
+  cannot "it is made for Debian 12 with its sources in /etc/apt/sources.list.d/debian.sources"
 begun=$SECONDS
 part() { echo "lab: $* ($((SECONDS - begun)) s)"; }
 
@@ -20,8 +28,7 @@ part() { echo "lab: $* ($((SECONDS - begun)) s)"; }
 # apt state leaves the machine's own lists as they are.
 part "installing tools"
 mkdir -p apt/lists/partial apt/archives/partial apt/etc
-cat /etc/apt/sources.list.d/debian.sources > apt/etc/lab.sources 2>/dev/null ||
-  { echo "lab: /etc/apt/sources.list.d/debian.sources is not there; the lab is made for Debian 12" >&2; exit 1; }
+cp /etc/apt/sources.list.d/debian.sources apt/etc/lab.sources
 sed -i -E 's/^(Suites: bookworm bookworm-updates)\s*$/\1 bookworm-backports/' apt/etc/lab.sources
 cat > apt/apt.conf <<END
 Dir::Etc::sourcelist "/dev/null";
@@ -36,8 +43,11 @@ DPkg::Lock::Timeout "900";
 Acquire::Languages "none";
 END
 export APT_CONFIG=$PWD/apt/apt.conf DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-install() { apt-get -qq install -y --no-install-recommends --no-upgrade "$@" >>apt.log 2>&1; }
+apt-get -qq update >apt.log 2>&1 || cannot "Debian's package lists cannot be fetched (target/lab/apt.log)"
+install() {
+  apt-get -qq install -y --no-install-recommends --no-upgrade "$@" >>apt.log 2>&1 ||
+    cannot "its tools cannot be installed: ${*: -1} and others (target/lab/apt.log)"
+}
 install -t bookworm-backports qemu-system-x86 ipxe-qemu seabios
 install mmdebstrap cpio gcc-12 make bc kmod xz-utils e2fsprogs busybox-static libelf1
 
@@ -45,13 +55,15 @@ install mmdebstrap cpio gcc-12 make bc kmod xz-utils e2fsprogs busybox-static li
 part "fetching the kernel"
 meta_depends() { apt-cache depends "$1" | awk -v want="$2" '$1 == "Depends:" && $2 ~ want {print $2}'; }
 image=$(meta_depends linux-image-amd64 '^linux-image-' | head -n 1)
+[ -n "$image" ] || cannot "Debian's kernel is not in the machine's package sources"
 release=${image#linux-image-}
 series=$(echo "$release" | cut -d. -f1,2)
 headers=linux-headers-$release
 mapfile -t more < <(meta_depends "$headers" '^linux-(headers-.*common|kbuild-)')
 rm -rf debs kernel headers build modules
 mkdir -p debs kernel headers
-(cd debs && apt-get -qq download "$image" "$headers" "${more[@]}" "linux-source-$series" v4l2loopback-dkms 2>>../apt.log)
+(cd debs && apt-get -qq download "$image" "$headers" "${more[@]}" "linux-source-$series" v4l2loopback-dkms >>../apt.log 2>&1) ||
+  cannot "Debian's kernel $release cannot be fetched (target/lab/apt.log)"
 dpkg -x debs/"$image"_*.deb kernel
 for package in "$headers" "${more[@]}"; do dpkg -x debs/"$package"_*.deb headers; done
 sed -i "s#include /usr/src/#include $PWD/headers/usr/src/#" "headers/usr/src/$headers/Makefile"
@@ -86,7 +98,8 @@ mmdebstrap --quiet --mode=root --variant=minbase --architectures=amd64 \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
   --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' \
-  bookworm rootfs.tar /etc/apt/sources.list.d/debian.sources >>apt.log 2>&1
+  bookworm rootfs.tar /etc/apt/sources.list.d/debian.sources >>apt.log 2>&1 ||
+  cannot "its root file system cannot be made (target/lab/apt.log)"
 
 # 5. Modules that are used, an initramfs that finds the disk, the disk.
 part "making the image"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The hardware lab: boots a Debian guest under qemu and runs the real binary there on the kernel's drivers (guest.sh).
-# Needs root the first time (prepare.sh). Exit 0: everything in the guest was as it must be.
+# Needs root the first time (prepare.sh). Exit 0: everything in the guest was as it must be; 69: it cannot run on this machine,
+# which a NOTE explains.
 #   STEPS="light card"  only these (steps-*.sh); `make lab` without it takes all but drift
 #   LAB_KEEP=1          keeps the guest; the next run goes on in it, with scripts and binaries of then. Its end: LAB_KEEP=end
-#   LAB_PATIENCE=4      waits are so many times as long (2)
+#   LAB_PATIENCE=8      waits are so many times as long (4)
 #   LAB_DEB=FILE        the package for the step deb, which is not among those of `make lab`
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -40,7 +41,7 @@ for program in huddled huddlectl; do
 done
 cp "$here"/{guest.sh,steps-*.sh,keys.pl,hang.pl} config/panel-kernel.toml "$share/"
 cp systemd/huddled* "$share/package/"
-echo "${LAB_PATIENCE:-2}" > "$share/patience"
+echo "${LAB_PATIENCE:-4}" > "$share/patience"
 echo "${DRIFT_SECONDS:-600}" > "$share/drift"
 if [ -n "${LAB_KEEP:-}" ]; then touch "$share/keep"; else rm -f "$share/keep"; fi
 
@@ -83,7 +84,7 @@ else
     -serial "file:$lab/console.log" > $lab/qemu.log 2>&1 &
   echo $! > $lab/guest.pid
 fi
-limit=$((SECONDS + ${LAB_LIMIT:-900}))
+limit=$((SECONDS + ${LAB_LIMIT:-1800}))
 until [ -s "$share/exit" ] || ! runs guest || [ $SECONDS -ge $limit ]; do sleep 0.5; done
 if [ ! -s "$share/exit" ]; then
   echo "lab: the guest left no verdict in time; what it wrote:" >&2

@@ -132,6 +132,38 @@ step_restart() {
   check "A ends cleanly" [ "$(property ExecMainStatus)" = 0 ]
   check "its lights say closed" both "lit 2 1" "lit 3 1"
   check "its lines are released" not grep -q huddled <(gpioinfo "$chip")
+
+  # Stopped while it hangs it does not end in time, which systemd calls a failure. Stopped it is nevertheless.
+  systemctl start --no-block huddled
+  within 60 "started again it answers" status a .version
+  within 30 "systemd calls it active" systemctl is-active huddled
+  hang huddled
+  systemctl stop huddled
+  echo "A was stopped ($(property ActiveState), $(property Result)) $(since "$hung") s after its main thread hung"
+  check "hung it is stopped, though it failed to end" [ "$(property ActiveState)" = failed ]
+  within 20 "nobody wants it" [ "$(systemctl show -P Result huddled-failed)" = exec-condition ]
+  check "so nothing starts it again" not systemctl is-active huddled huddled-failed
+  check "its lights say closed" both "lit 2 1" "lit 3 1"
+
+  # What crashes too often shows that, and is tried again when that was shown.
+  mkdir -p /run/systemd/system/huddled.service.d /run/systemd/system/huddled-failed.service.d
+  printf '[Unit]\nStartLimitBurst=2\n' > /run/systemd/system/huddled.service.d/lab.conf
+  printf '[Service]\nRuntimeMaxSec=10\n' > /run/systemd/system/huddled-failed.service.d/lab.conf
+  systemctl daemon-reload
+  systemctl reset-failed huddled
+  systemctl start --no-block huddled
+  within 60 "wanted again it answers" status a .version
+  kill_a
+  within 60 "killed once it is started again" both '[ "$(property NRestarts)" = 1 ]' "status a .version"
+  mark
+  kill_a
+  within 30 "killed twice it shows that it has failed" systemctl is-active huddled-failed
+  rm /run/systemd/system/huddled.service.d/lab.conf
+  systemctl daemon-reload
+  within 60 "then it is tried again" status a .version
+  check "and shows it no more" not systemctl is-active huddled-failed
+  rm /run/systemd/system/huddled-failed.service.d/lab.conf
+  systemctl daemon-reload
 }
 
 step_selftest() {

@@ -7,16 +7,18 @@
 )]
 
 mod installing;
+mod steps;
 mod yocto;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const UNITS: [&str; 3] = [
+const UNITS: [&str; 4] = [
     "huddled.service",
     "huddled-failed.service",
     "huddled-hub.service",
+    "huddled-wanted.target",
 ];
 /// Highest exposure that `systemd-analyze security` may find, in tenths.
 const THRESHOLD: &str = "--threshold=20";
@@ -75,19 +77,22 @@ fn the_units_are_what_systemd_understands() {
             path
         })
         .collect();
-    let output = systemd_analyze(&["verify", "--man=no"], &units);
-    let complaints: Vec<String> = said(&output)
-        .lines()
-        .filter(|line| line.contains("huddled"))
-        .map(str::to_owned)
-        .collect();
-    assert!(complaints.is_empty(), "{complaints:#?}");
-    assert!(output.status.success(), "{}", said(&output));
+    // One by one: all are started as if together, and the failed unit is refused while the box is being started.
+    for unit in units {
+        let output = systemd_analyze(&["verify", "--man=no"], &[unit]);
+        let complaints: Vec<String> = said(&output)
+            .lines()
+            .filter(|line| line.contains("huddled"))
+            .map(str::to_owned)
+            .collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        assert!(output.status.success(), "{}", said(&output));
+    }
 }
 
 #[test]
 fn the_units_expose_little() {
-    for name in UNITS {
+    for name in UNITS.iter().filter(|name| name.ends_with(".service")) {
         let unit = tree().join("systemd").join(name);
         let arguments = ["security", "--offline=yes", "--no-pager", THRESHOLD];
         let output = systemd_analyze(&arguments, &[unit]);
@@ -95,6 +100,53 @@ fn the_units_expose_little() {
         println!("{}", said.lines().last().unwrap_or_default());
         assert!(output.status.success(), "{said}");
         assert!(said.contains("Overall exposure level"), "{said}");
+    }
+}
+
+/// Every value of a key in a unit.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        .flat_map(str::split_whitespace)
+        .collect()
+}
+
+/// What it comes to under systemd is tried by `make deb-test` and `make lab`.
+#[test]
+fn an_ordered_stop_is_not_undone() {
+    let unit = |name: &str| fs::read_to_string(tree().join("systemd").join(name)).unwrap();
+    let (the_box, failed, wanted) = (
+        unit("huddled.service"),
+        unit("huddled-failed.service"),
+        unit("huddled-wanted.target"),
+    );
+    let target = "huddled-wanted.target";
+    // The target comes with the box and goes with the order to stop it, and with nothing else.
+    assert!(values(&the_box, "Wants").contains(&target));
+    assert_eq!(values(&wanted, "PartOf"), ["huddled.service"]);
+    assert!(values(&wanted, "BindsTo").is_empty());
+    // Whatever starts the box again asks for it, and ends with it.
+    assert_eq!(values(&failed, "OnFailure"), ["huddled.service"]);
+    assert_eq!(
+        values(&failed, "ExecCondition"),
+        ["+systemctl", "--quiet", "is-active", target]
+    );
+    assert!(values(&failed, "After").contains(&target));
+    assert_eq!(values(&failed, "StopPropagatedFrom"), [target]);
+}
+
+#[test]
+fn every_unit_of_the_tree_is_looked_at_here_and_installed() {
+    let installed = fs::read_to_string(tree().join("packaging/files.list")).unwrap();
+    for entry in fs::read_dir(tree().join("systemd")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if [".service", ".target"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
+            assert!(UNITS.contains(&name.as_str()), "{name}");
+            assert!(installed.contains(&format!("systemd/{name} ")), "{name}");
+        }
     }
 }
 

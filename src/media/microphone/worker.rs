@@ -29,7 +29,7 @@ const SILENT_GAP: Duration = Duration::from_millis(50);
 pub(super) struct Worker {
     shared: Arc<Shared>,
     source: Source,
-    /// As last reported.
+    /// As the journal was told.
     lost: bool,
     /// Serial of the last confirmed order.
     confirmed: u64,
@@ -206,11 +206,8 @@ impl Worker {
     }
 
     fn set_lost(&mut self, lost: bool) {
-        if self.lost != lost {
-            self.lost = lost;
-            self.shared.lost.store(lost, Ordering::Relaxed);
-            self.events.report(Event::MicrophoneLost(lost));
-        }
+        self.lost = lost;
+        self.shared.lost.store(lost, Ordering::Relaxed);
     }
 }
 

@@ -146,6 +146,21 @@ fn both_shutters_must_be_open_and_a_camera_that_is_gone_says_nothing_any_more() 
 }
 
 #[test]
+fn a_camera_that_goes_and_comes_is_told_by_its_thread_alone() {
+    let mut bench = Bench::joined(&[]);
+    bench.take();
+    for lost in [true, false] {
+        bench.tell(Event::CameraLost(lost));
+        assert_eq!(bench.room.snapshot().camera_lost, lost);
+        let told = bench.take();
+        assert!(
+            !told.iter().any(|e| matches!(e, Effect::Notify(_))),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
 fn a_box_that_starts_covered_starts_with_the_camera_off_and_remembers_it() {
     let mut bench = Bench::new(settings());
     cover(&mut bench, Shutter::Switch, true);

@@ -47,7 +47,7 @@ USERADD_PARAM:${PN} = "--system --user-group --no-create-home --home-dir ${local
     --shell ${base_sbindir}/nologin --groups audio,video,input,gpio huddled"
 
 SYSTEMD_PACKAGES = "${PN} ${PN}-hub"
-SYSTEMD_SERVICE:${PN} = "huddled.service huddled-failed.service"
+SYSTEMD_SERVICE:${PN} = "huddled.service huddled-failed.service huddled-wanted.target"
 SYSTEMD_SERVICE:${PN}-hub = "huddled-hub.service"
 SYSTEMD_AUTO_ENABLE:${PN}-hub = "disable"
 
