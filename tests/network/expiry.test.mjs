@@ -66,6 +66,11 @@ suite('expiry', (scenario) => {
       assert.ok(rate > 20, `${way}: ${rate} packets/s`);
     }
 
+    // The relay was as strict as it was told to be: it refused requests for an old nonce (its lifetimes bind who asks for longer ones).
+    const refused = turn.log().match(/error 438/g)?.length ?? 0;
+    lab.figure('expiry-refused-for-an-old-nonce', refused, 'requests');
+    assert.ok(refused > 0, 'no request was refused for an old nonce');
+
     // Who comes now is served with a password of now.
     const late = await lab.member('v2', { id: 'e', beside: member });
     await assertAllBothWays([[boxes[0], late]], 30_000);

@@ -30,11 +30,13 @@ export class Remote {
     this.watchFrames();
   }
 
-  /** Plays `stream`, in place of any earlier one. */
+  /** Plays `stream`, in place of any earlier one. The same again brings another track: Chromium, told to load it anew, may show nothing. */
   play(stream) {
-    this.stream = stream;
-    this.video.srcObject = stream;
-    this.video.play().catch(() => {});
+    if (this.stream !== stream) {
+      this.stream = stream;
+      this.video.srcObject = stream;
+      this.video.play().catch(() => {});
+    }
     if (stream.getAudioTracks().length > 0) this.listen(stream);
   }
 
