@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The Debian package in a plain Debian 12 with systemd as PID 1, in a container (systemd-nspawn): installed, started, muted,
-# upgraded, managed from elsewhere (one remote file applied, two rejected, one reverted), killed, hung, stopped, failed, removed, purged. Needs root and a package registry for the root file system and the
-# package's dependencies; takes some minutes. DEB_KEEP=1 keeps the folder. The result is written to target/deb-test.txt.
+# upgraded, managed from elsewhere (one remote file applied, two rejected, one reverted), killed, hung, stopped, failed, removed,
+# purged. Needs root and a package registry for the root file system and the package's dependencies; takes some minutes. DEB_KEEP=1 keeps the folder. The result is written to target/deb-test.txt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/steps.sh
