@@ -147,11 +147,11 @@ impl Negotiation {
         self.mark == offer.connection_mark() && self.has_other_ufrag(offer)
     }
 
-    /// An answer to our restart offer that comes from another connection of the peer's than this one's.
+    /// An answer to our offer that comes from another connection of the peer's than the one we have had descriptions of. Applied, it
+    /// would lead the packets there, and the handshake of that connection would find nobody.
     pub(super) fn is_of_another(&self, answer: &Sdp) -> bool {
         let mark = answer.connection_mark();
         matches!(self.state, State::AwaitingAnswer { .. })
-            && self.is_restarting()
             && self.mark.is_some()
             && mark.is_some()
             && self.mark != mark

@@ -146,7 +146,7 @@ impl Peer {
             return;
         };
         if connection.negotiation.is_of_another(&sdp) {
-            // It has a new connection, which our restart cannot reach.
+            // It has built a new connection and answered with that one: V1, when offers of both sides crossed.
             self.close(cx, now);
             self.begin(cx, now);
             return;

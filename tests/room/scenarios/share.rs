@@ -139,6 +139,24 @@ fn a_share_is_carried_first_and_announced_once_then_taken_back_and_announced_onc
 }
 
 #[test]
+fn an_answer_of_another_connection_to_the_offer_of_a_share_makes_a_new_one_at_once() {
+    let mut bench = sharing_box(&["z-1"]);
+    let old = bench.connect("z-1");
+    let _ = share(&mut bench, true);
+    bench.tell(Event::ScreenConfirmed { on: true });
+    let (generation, negotiation) = bench.expect_offer_order("z-1");
+    assert_eq!(generation, old);
+    let offered = PeerEvent::OfferCreated {
+        negotiation,
+        sdp: with_screen("own", 2, "sendrecv"),
+    };
+    bench.report("z-1", generation, offered);
+    let answer = with_screen("z-rebuilt", 1, "recvonly");
+    bench.hear_answer("z-1", &answer, Dialect::Webrtc);
+    assert_ne!(bench.expect_offer_order("z-1").0, old);
+}
+
+#[test]
 fn a_connection_that_does_not_take_the_screen_holds_nobody_up_and_is_offered_it_again() {
     let mut bench = sharing_box(&["z-1"]);
     bench.connect("z-1");
