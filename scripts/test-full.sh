@@ -29,4 +29,4 @@ step "the guest page" scripts/guest.sh
 step "slow browser scenarios" browser_set slow
 step "slow scenarios of networks that fail" network_set slow
 # Last and alone: its guest is emulated, and everything in it has time limits.
-step "the hardware lab" where_possible "the hardware lab" tests/lab/run.sh
+step "the hardware lab" where_possible "the hardware lab" env LAB_LIMIT=900 tests/lab/run.sh
