@@ -1,8 +1,8 @@
 //! The Socket.IO server: from its sessions to the desk.
 
-use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -16,9 +16,9 @@ use serde_json::Value;
 use socketioxide::SocketIo;
 use socketioxide::extract::{Event, SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
-use socketioxide::socket::Sid;
+use socketioxide::socket::{DisconnectReason, Sid};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use super::desk::{Desk, LINGER, unauthorized};
 use super::line::{Backlog, Line};
@@ -47,6 +47,8 @@ struct Place {
     backlog: Arc<Backlog>,
     /// If it began as a WebSocket.
     line: Option<Arc<Line>>,
+    /// Whether the namespace was joined already.
+    taken: Arc<AtomicBool>,
 }
 
 /// The server, its part of the router, and what ends its sessions.
@@ -116,6 +118,7 @@ async fn watch(
             _permit: Arc::new(permit),
             backlog: Arc::default(),
             line,
+            taken: Arc::default(),
         });
         return Ok(next.run(request).await);
     };
@@ -146,8 +149,7 @@ fn attend(io: &SocketIo, desk: &Arc<Desk>) {
     // As a middleware, for that runs before the client learns that it is connected, and may send.
     let seat = move |socket: SocketRef, TryData(auth): TryData<Value>| {
         listen(&socket, &seating);
-        take_seat(&seating, socket, &auth.unwrap_or_default());
-        ready(Ok::<(), Infallible>(()))
+        ready(take_seat(&seating, socket, &auth.unwrap_or_default()))
     };
     io.ns("/", welcome.with(seat));
 }
@@ -165,20 +167,34 @@ fn listen(socket: &SocketRef, desk: &Arc<Desk>) {
     let parting = Arc::clone(desk);
     // In its future, unlike the others: the desk itself disconnects sockets, and holds its lock while it does. Nothing
     // more comes of this session, so nothing is overtaken.
-    socket.on_disconnect(move |socket: SocketRef| {
+    socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
         let parting = Arc::clone(&parting);
-        async move { parting.gone(socket.id) }
+        async move {
+            parting.gone(socket.id);
+            // The library forgets the socket when this is done, and ends a session at once in which something comes for
+            // a socket it does not know. Of a flood there is always something that was read and not handled yet: the
+            // connection would be closed with the rest unread, which resets it, and the sender would not hear why.
+            if reason == DisconnectReason::ServerNSDisconnect {
+                sleep(LINGER).await;
+            }
+        }
     });
 }
 
-fn take_seat(desk: &Desk, socket: SocketRef, auth: &Value) {
+/// Seats whoever joins the namespace. The library tells the client the error.
+fn take_seat(desk: &Desk, socket: SocketRef, auth: &Value) -> Result<(), &'static str> {
     let parts = socket.req_parts();
     let place = parts.extensions.get::<Place>().cloned();
     let client = parts.extensions.get::<Client>().copied();
     let (Some(place), Some(client)) = (place, client) else {
         log::error!("a session came past its own door");
-        return;
+        return Ok(());
     };
+    // The library knows sockets by their session alone: what is left of the first one would take a second one along,
+    // and that one would stay a member without a connection.
+    if place.taken.swap(true, Ordering::Relaxed) {
+        return Err("this session has ended; connect anew");
+    }
     let visitor = visitor(desk, parts, auth, client);
     let sid = socket.id.to_string();
     if let Some(line) = &place.line {
@@ -188,6 +204,7 @@ fn take_seat(desk: &Desk, socket: SocketRef, auth: &Value) {
         desk.lines.recarry(&sid, &place.backlog);
     }
     desk.seat(socket, place.backlog, visitor);
+    Ok(())
 }
 
 /// Whom a new session is bound to.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use huddled::room::Redacted;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::bystanders::Bystanders;
 use super::raw::Raw;
@@ -28,6 +30,83 @@ async fn a_flood_costs_the_flooder_alone() {
     assert_eq!(reading.refused().await.0, "rate");
     flood.await.unwrap();
     assert_eq!(bystanders.noticed().await, [CAME, WENT]);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flooder_hears_why_it_ends_whatever_he_had_under_way() {
+    let mut hub = Running::start(|options| options.settings.limits.messages_per_second = 10).await;
+    let mut flooders = Vec::new();
+    // Where the hub does not wait, one in three shows it.
+    for _ in 0..16 {
+        let (_, token) = hub.join_by(&hub.guest_link).await;
+        let mut x = Raw::with(&hub, &token).await;
+        flooders.push(tokio::spawn(async move {
+            // In one go, so that the hub has read more than it takes when it takes no more.
+            let flood = raw::frame(b"42[\"x\"]").repeat(10_000);
+            x.stream.write_all(&flood).await.unwrap();
+            assert_eq!(x.until("error").await["code"], "rate");
+            let mut after = Vec::new();
+            while let Some(text) = x.text().await {
+                after.push(text);
+            }
+            after
+        }));
+    }
+    for flooder in flooders {
+        // A `1` would be the library's: it ended the session before it was told to.
+        assert_eq!(flooder.await.unwrap(), ["41"]);
+    }
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flooder_by_polling_hears_why_it_ends_too() {
+    let mut hub = Running::start(|options| options.settings.limits.messages_per_second = 10).await;
+    // The hub waits two seconds; an attempt in which this machine took longer says nothing.
+    while flood_by_polling(&hub).await > Duration::from_secs(1) {}
+    hub.stop().await;
+}
+
+/// Floods and demands the refusal; how long that took.
+async fn flood_by_polling(hub: &Running) -> Duration {
+    let (_, Redacted(token)) = hub.join_by(&hub.guest_link).await;
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", hub.address);
+    let url = format!("{url}&sid={}", place(&url).await);
+    let post = |body: String| async { http().post(&url).body(body).send().await.unwrap().status() };
+    let auth = json!({"token": token});
+    assert_eq!(post(format!("40{auth}")).await, 200);
+    while !poll(&url).await.contains("40{") {}
+    let flood = ["42[\"x\"]"; 5000].join("\u{1e}");
+    let begun = std::time::Instant::now();
+    assert_eq!(post(flood).await, 200);
+    let heard = poll(&url).await;
+    let elapsed = begun.elapsed();
+    let refused = heard.contains("\"rate\"") && heard.contains("\u{1e}41");
+    assert!(refused || elapsed > Duration::from_secs(1), "{heard}");
+    elapsed
+}
+
+async fn poll(url: &str) -> String {
+    let answer = http().get(url).send().await.unwrap();
+    answer.text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_joins_once() {
+    let mut hub = Running::start(|_| {}).await;
+    let mut x = Raw::joined(&hub, "x").await;
+    x.send("41").await;
+    let again = format!("40{}", json!({"token": hub.token("x").0}));
+    let answer = loop {
+        // As long as the hub has not noticed the end, it takes no notice of this.
+        x.send(&again).await;
+        if let Ok(text) = timeout(Duration::from_millis(20), x.text()).await {
+            break text.unwrap();
+        }
+    };
+    assert!(answer.starts_with("44{"), "{answer}");
+    assert_eq!(hub.rows().await, json!([]));
     hub.stop().await;
 }
 
@@ -177,7 +256,7 @@ async fn one_that_takes_nothing_is_disconnected_before_it_holds_much() {
 
 /// Whether the other has been told to have left; looks without waiting long.
 async fn reading_ended(raw: &mut Raw) -> bool {
-    match tokio::time::timeout(Duration::from_millis(2), raw.peek()).await {
+    match timeout(Duration::from_millis(2), raw.peek()).await {
         Ok(()) => {
             let (event, payload) = raw.event().await.unwrap();
             assert!(

@@ -225,7 +225,7 @@ impl Raw {
 }
 
 /// A masked text frame; a mask of zeros changes nothing.
-fn frame(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x81];
     match payload.len() {
         short @ ..126 => frame.push(0x80 | short as u8),
