@@ -1,23 +1,16 @@
 //! From JSON to [`ServerMessage`].
 
-use serde_json::{Map, Value};
+mod fields;
 
-use crate::room::{Dialect, IceCandidate, Participant, PeerId, Sdp, ServerMessage};
+use serde_json::Value;
 
-/// Longest user, meeting or peer id, in characters; the application's are UUIDs of 36.
-const ID_CHARS: usize = 128;
-/// Longest session description, in bytes. A browser's with three m-lines has about 10 KB.
-const SDP_BYTES: usize = 256 * 1024;
+use crate::room::{Dialect, IceCandidate, ServerMessage};
+use fields::{Fields, SENTENCE_CHARS, shortened};
+
 /// Longest candidate line, in bytes.
 const CANDIDATE_BYTES: usize = 4096;
 /// Longest `sdpMid` or `usernameFragment`, in bytes (RFC 8839 section 5.4: an ice-ufrag has at most 256).
 const TOKEN_BYTES: usize = 256;
-/// Names are cut here, in characters.
-const NAME_CHARS: usize = 128;
-/// Sentences of the server are cut here, in characters.
-const SENTENCE_CHARS: usize = 300;
-/// Rows of `meeting:participants` after this many are not read: no mesh is that large.
-const ROWS: usize = 1000;
 
 /// What an event from the server is to a box.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,180 +203,13 @@ fn words(payload: &Value) -> String {
     shortened(first, SENTENCE_CHARS).unwrap_or_else(|| NO_WORDS.to_owned())
 }
 
-/// A text for people: the first line that says something, without control characters, cut to `limit` characters.
-/// Everything from `v=0` on goes, because a server may quote a session description in its complaint.
-fn shortened(value: &Value, limit: usize) -> Option<String> {
-    let line = value
-        .as_str()?
-        .lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty())?;
-    let said = line.split("v=0").next().unwrap_or_default();
-    let text: String = said
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(limit)
-        .collect();
-    (!text.is_empty()).then_some(text)
-}
-
-/// The keys of one JSON object and what it is called in a complaint.
-struct Fields<'a> {
-    map: &'a Map<String, Value>,
-    /// The key it stands under, with a dot; empty for the payload itself.
-    prefix: String,
-}
-
-impl<'a> Fields<'a> {
-    fn of(payload: &'a Value) -> Result<Self, String> {
-        match payload {
-            Value::Object(map) => Ok(Self {
-                map,
-                prefix: String::new(),
-            }),
-            _ => Err("the payload is not an object".to_owned()),
-        }
-    }
-
-    fn problem(&self, key: &str, what: &str) -> String {
-        format!("{}{key} {what}", self.prefix)
-    }
-
-    /// `null` is as good as absent.
-    fn present(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|value| !value.is_null())
-    }
-
-    fn object(&self, key: &str) -> Result<Fields<'a>, String> {
-        match self.present(key) {
-            Some(Value::Object(map)) => Ok(Fields {
-                map,
-                prefix: format!("{}{key}.", self.prefix),
-            }),
-            Some(_) => Err(self.problem(key, "is not an object")),
-            None => Err(self.problem(key, "is missing")),
-        }
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>, String> {
-        match self.present(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(self.problem(key, "is not a text")),
-        }
-    }
-
-    fn token(&self, key: &str, limit: usize) -> Result<Option<String>, String> {
-        let Some(text) = self.text(key)? else {
-            return Ok(None);
-        };
-        if text.len() > limit {
-            return Err(self.problem(key, &format!("is longer than {limit} bytes")));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(self.problem(key, "has control characters"));
-        }
-        Ok(Some(text.to_owned()))
-    }
-
-    fn id(&self, key: &str) -> Result<Option<String>, String> {
-        let Some(text) = self.text(key)? else {
-            return Ok(None);
-        };
-        if text.is_empty() {
-            return Err(self.problem(key, "is empty"));
-        }
-        if text.chars().nth(ID_CHARS).is_some() {
-            return Err(self.problem(key, &format!("is longer than {ID_CHARS} characters")));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(self.problem(key, "has control characters"));
-        }
-        Ok(Some(text.to_owned()))
-    }
-
-    fn required_id(&self, key: &str) -> Result<PeerId, String> {
-        match self.id(key)? {
-            Some(id) => Ok(PeerId::new(&id)),
-            None => Err(self.problem(key, "is missing")),
-        }
-    }
-
-    fn user(&self) -> Result<PeerId, String> {
-        self.required_id("userId")
-    }
-
-    /// Browsers take `targetUserId` where `fromUserId` is missing, and so do we.
-    fn sender(&self) -> Result<PeerId, String> {
-        match self.present("fromUserId") {
-            None if self.present("targetUserId").is_some() => self.required_id("targetUserId"),
-            _ => self.required_id("fromUserId"),
-        }
-    }
-
-    fn flag(&self, key: &str) -> Result<Option<bool>, String> {
-        match self.present(key) {
-            None => Ok(None),
-            Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(_) => Err(self.problem(key, "is not true or false")),
-        }
-    }
-
-    fn required_flag(&self, key: &str) -> Result<bool, String> {
-        self.flag(key)?
-            .ok_or_else(|| self.problem(key, "is missing"))
-    }
-
-    /// A hint for people; nonsense reads as absent.
-    fn sentence(&self, key: &str) -> Option<String> {
-        shortened(self.map.get(key)?, SENTENCE_CHARS)
-    }
-
-    /// W3C `RTCSessionDescriptionInit` of the type that the key names.
-    fn description(&self, key: &str) -> Result<Sdp, String> {
-        let inner = self.object(key)?;
-        if inner.text("type")?.is_some_and(|kind| kind != key) {
-            return Err(inner.problem("type", &format!("is not {key}")));
-        }
-        match inner.text("sdp")? {
-            None | Some("") => Err(inner.problem("sdp", "is missing")),
-            Some(sdp) if sdp.len() > SDP_BYTES => {
-                Err(inner.problem("sdp", &format!("is longer than {SDP_BYTES} bytes")))
-            }
-            Some(sdp) => Ok(Sdp::new(sdp)),
-        }
-    }
-
-    /// A row of the list of participants. All but the id is a hint.
-    fn participant(&self) -> Result<Participant, String> {
-        let name = |key| shortened(self.map.get(key)?, NAME_CHARS);
-        Ok(Participant {
-            user: self.user()?,
-            name: name("userName").or_else(|| name("username")),
-            muted: self.map.get("isMuted").and_then(Value::as_bool),
-            video_off: self.map.get("isVideoOff").and_then(Value::as_bool),
-        })
-    }
-
-    /// Rows without a usable id are left out: one bad row must not hide the other members.
-    fn participants(&self) -> Result<Vec<Participant>, String> {
-        match self.present("participants") {
-            Some(Value::Array(rows)) => Ok(rows
-                .iter()
-                .take(ROWS)
-                .filter_map(|row| Fields::of(row).and_then(|row| row.participant()).ok())
-                .collect()),
-            Some(_) => Err(self.problem("participants", "is not a list")),
-            None => Err(self.problem("participants", "is missing")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::fields::{ID_CHARS, NAME_CHARS, SDP_BYTES};
     use super::*;
+    use crate::room::{Participant, PeerId};
 
     fn reason(event: &str, payload: Value) -> String {
         match read(event, &payload) {
