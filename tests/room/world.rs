@@ -2,7 +2,9 @@
 //! in virtual time. The fakes are strict: an order that a real connection would refuse makes the test fail.
 
 mod browsers;
+mod descriptions;
 mod faults;
+mod looking;
 mod server;
 mod shells;
 
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use huddled::room::*;
 
-use super::bench::{MEETING, SECTIONS, settings};
+use super::bench::{MEETING, settings};
 
 /// SplitMix64, as everywhere: the same seed, the same world.
 #[derive(Clone)]
@@ -167,49 +169,6 @@ pub(super) struct World {
 
 fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
-}
-
-/// Text of a description: which end made it, which number it has, its ICE credentials.
-fn write_sdp(
-    end: usize,
-    description: u64,
-    ufrag: u64,
-    from_box: bool,
-    screen: Option<bool>,
-) -> Sdp {
-    let third = match screen {
-        None => String::new(),
-        Some(sends) => {
-            let way = if sends { "sendrecv" } else { "recvonly" };
-            format!(
-                "m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:2\r\na=rtpmap:102 H264/90000\r\na={way}\r\n"
-            )
-        }
-    };
-    let tool = if from_box { "a=tool:huddled\r\n" } else { "" };
-    Sdp::new(&format!(
-        "v=0\r\no=- {end} {description} IN IP4 0.0.0.0\r\ns=-\r\n{tool}\
-         a=fingerprint:sha-256 {:02X}:{:02X}\r\na=ice-ufrag:u{ufrag}\r\na=ice-pwd:secret\r\n{SECTIONS}{third}",
-        end / 256,
-        end % 256
-    ))
-}
-
-fn read_sdp(sdp: &Sdp) -> Option<(usize, u64)> {
-    let origin = sdp
-        .as_str()
-        .lines()
-        .find_map(|line| line.strip_prefix("o=- "))?;
-    let mut words = origin.split(' ');
-    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
-}
-
-fn read_ufrag(sdp: &Sdp) -> Option<u64> {
-    let mut lines = sdp.as_str().lines();
-    lines
-        .find_map(|line| line.strip_prefix("a=ice-ufrag:u"))?
-        .parse()
-        .ok()
 }
 
 impl World {
@@ -508,97 +467,5 @@ impl World {
             Delivery::BrowserCamera(index) => self.browser_camera(index),
             Delivery::BrowserRetry(index, peer) => self.browser_retry(index, &peer),
         }
-    }
-
-    // ---- looking
-
-    #[track_caller]
-    pub(super) fn room(&self, index: usize) -> &Room {
-        match &self.members[index].program {
-            Program::Box(room) => room,
-            Program::Browser(_) => panic!("{index} is a browser"),
-        }
-    }
-
-    fn sees(&self, index: usize, peer: &PeerId) -> bool {
-        match &self.members[index].program {
-            Program::Box(room) => room.snapshot().peers.iter().any(|p| {
-                p.user == *peer
-                    && p.connection_state == ConnectionState::Connected
-                    && p.phase == PeerPhase::Connected
-            }),
-            Program::Browser(browser) => browser
-                .connections
-                .get(peer)
-                .is_some_and(|end| self.ends[*end].state == ConnectionState::Connected),
-        }
-    }
-
-    /// Who of these does not see whom; pairs of two browsers are none of our business.
-    pub(super) fn missing(&self, among: &[usize]) -> Vec<(usize, usize)> {
-        let mut missing = Vec::new();
-        for &a in among {
-            for &b in among {
-                let two_browsers = matches!(self.members[a].program, Program::Browser(_))
-                    && matches!(self.members[b].program, Program::Browser(_));
-                if a != b && !two_browsers && !self.sees(a, &self.members[b].id) {
-                    missing.push((a, b));
-                }
-            }
-        }
-        missing
-    }
-
-    /// Runs until everybody sees everybody; gives the time it took.
-    #[track_caller]
-    pub(super) fn run_until_whole(&mut self, among: &[usize], limit_ms: u64) -> u64 {
-        let mut passed = 0;
-        while !self.missing(among).is_empty() {
-            if passed >= limit_ms {
-                for line in &self.trace {
-                    println!("{line}");
-                }
-                panic!(
-                    "after {limit_ms} ms these do not see each other: {:?}",
-                    self.missing(among)
-                );
-            }
-            self.run(50);
-            passed += 50;
-        }
-        passed
-    }
-
-    /// Connections of a box that do not carry its screen while it shares one, or still do.
-    pub(super) fn miscarried(&self, index: usize) -> usize {
-        let Program::Box(room) = &self.members[index].program else {
-            return 0;
-        };
-        let sharing = room.snapshot().sharing;
-        let ends = self.ends.iter().filter(|end| {
-            end.member == index && !end.closed && end.state == ConnectionState::Connected
-        });
-        ends.filter(|end| {
-            end.local
-                .is_some_and(|local| self.screens.contains(&local) != sharing)
-        })
-        .count()
-    }
-
-    /// The open connections of a box.
-    pub(super) fn generations(&self, index: usize) -> Vec<Generation> {
-        let generations = self.members[index].generations.iter();
-        generations
-            .filter(|(_, end)| !self.ends[**end].closed)
-            .map(|(generation, _)| *generation)
-            .collect()
-    }
-
-    /// How many ends are open for one member.
-    pub(super) fn open_ends(&self, index: usize) -> usize {
-        self.ends
-            .iter()
-            .filter(|end| end.member == index && !end.closed)
-            .count()
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use huddled::room::*;
 
-use super::{Delivery, End, Program, Signaling, World, millis, read_sdp, read_ufrag, write_sdp};
+use super::descriptions::{read_sdp, read_ufrag, write_sdp};
+use super::{Delivery, End, Program, Signaling, World, millis};
 
 /// From `disconnected` to `failed`, as the rtc shell sets it.
 const GIVES_UP: Duration = Duration::from_secs(15);
