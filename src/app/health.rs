@@ -39,6 +39,7 @@ pub(super) fn collect(shells: &Shells) -> Value {
         },
         "speaker": {
             "open": inbound.speaker_open,
+            "xruns": inbound.speaker_xruns,
             "heard": inbound.heard.as_ref().map(heard),
         },
         "peers_in": inbound.peers.iter().map(peer_in).collect::<Vec<_>>(),

@@ -1,5 +1,5 @@
 //! ALSA capture and playback by PCM name: 48 kHz, S16, mono or the first channel of stereo, periods of
-//! 480 frames in a buffer of 1920, or what the device grants instead.
+//! 480 frames in a buffer of 1920 to play and of 9600 to capture, or what the device grants instead.
 
 use std::time::Duration;
 
@@ -10,8 +10,12 @@ use super::pace::{Pace, sleep_until};
 use super::{CapturedPeriod, DeviceError, Microphone, PERIOD, PlayedPeriod, SAMPLE_RATE, Speaker};
 use crate::clock;
 
-/// Frames asked for in the device's buffer; `dmix` and sound servers grant several times as many.
-const BUFFER: usize = 4 * PERIOD;
+/// Frames asked for in the buffer of a speaker, which is kept full: all of it is delay. `dmix` and sound servers grant
+/// several times as many.
+const PLAYBACK_BUFFER: usize = 4 * PERIOD;
+/// Of a microphone, whose buffer is kept empty: a larger one delays nothing, and a thread that runs late, as on a busy
+/// machine, loses nothing.
+const CAPTURE_BUFFER: usize = 20 * PERIOD;
 /// A device that moves nothing for so long has stalled.
 const STALL_TIMEOUT: Duration = Duration::from_millis(500);
 /// Within so many periods, after those that fill its buffer, a PCM shows whether it has a clock of its own.
@@ -158,7 +162,10 @@ fn configure(pcm: &PCM, direction: Direction) -> Result<(usize, u64), ::alsa::Er
             .or_else(|_| hardware.set_channels(2))?;
         hardware.set_rate(SAMPLE_RATE, ValueOr::Nearest)?;
         hardware.set_period_size_near(PERIOD as i64, ValueOr::Nearest)?;
-        hardware.set_buffer_size_near(BUFFER as i64)?;
+        hardware.set_buffer_size_near(match direction {
+            Direction::Capture => CAPTURE_BUFFER,
+            Direction::Playback => PLAYBACK_BUFFER,
+        } as i64)?;
         pcm.hw_params(&hardware)?;
     }
     let current = pcm.hw_params_current()?;

@@ -205,6 +205,7 @@ impl Inbound {
             .collect();
         InboundHealth {
             speaker_open: self.shared.speaker.open.load(Ordering::Relaxed),
+            speaker_xruns: self.shared.speaker.xruns.load(Ordering::Relaxed),
             heard: *lock(&self.shared.speaker.heard),
             peers,
         }

@@ -8,6 +8,8 @@ use crate::room::{Generation, PeerId, Timestamp};
 pub struct InboundHealth {
     /// A speaker is open.
     pub speaker_open: bool,
+    /// Times the speaker ran dry (ALSA underrun).
+    pub speaker_xruns: u64,
     /// What a simulated speaker heard; up to 100 ms old.
     pub heard: Option<Heard>,
     /// Every peer, ordered by id.

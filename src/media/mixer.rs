@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock;
-use crate::devices::{DeviceError, Heard, PERIOD, SAMPLE_RATE, Speaker};
+use crate::devices::{DeviceError, Heard, PERIOD, PlayedPeriod, SAMPLE_RATE, Speaker};
 use crate::room::Timestamp;
 
 /// How often a lost speaker is tried again.
@@ -60,6 +60,8 @@ pub(crate) struct SpeakerStatus {
     pub(crate) beats: AtomicU64,
     /// A device is open.
     pub(crate) open: AtomicBool,
+    /// Times a device ran dry.
+    pub(crate) xruns: AtomicU64,
     /// Ends the loop.
     pub(crate) stopping: AtomicBool,
     /// What a simulated speaker heard.
@@ -103,7 +105,13 @@ pub(crate) fn run(
         mix(&mut sum, clock::monotonic());
         limiter.limit(&sum, &mut samples);
         let written = match &mut device {
-            Device::Open(speaker) => play(speaker.as_mut(), &samples, &mut reported),
+            Device::Open(speaker) => {
+                play(speaker.as_mut(), &samples, &mut reported).map(|played| {
+                    status
+                        .xruns
+                        .fetch_add(u64::from(played.xrun), Ordering::Relaxed);
+                })
+            }
             Device::Closed { .. } => {
                 pace.wait();
                 Ok(())
@@ -158,12 +166,12 @@ fn play(
     speaker: &mut dyn Speaker,
     samples: &[i16; PERIOD],
     reported: &mut bool,
-) -> Result<(), DeviceError> {
-    speaker.write_period(samples)?;
+) -> Result<PlayedPeriod, DeviceError> {
+    let played = speaker.write_period(samples)?;
     if std::mem::take(reported) {
         log::info!(device = speaker.name(); "the speaker is back");
     }
-    Ok(())
+    Ok(played)
 }
 
 fn closed_after(error: &DeviceError, reported: &mut bool, now: Timestamp) -> Device {
@@ -202,7 +210,6 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::devices::PlayedPeriod;
 
     /// Opens always; plays only when it works.
     struct Flaky {

@@ -2,11 +2,15 @@
 //
 //   node host.mjs FOLDER
 //     prints {"port":N}. For each FOLDER/NAME.ask, `FILE colourful|slate`, `FILE tone HZ CHANNELS` or
-//     `FILE steady HZ CHANNELS SECONDS`, it writes FOLDER/NAME.answer: "yes" or "no" and what was seen.
+//     `FILE steady HZ CHANNELS SECONDS BREAKS`, it writes FOLDER/NAME.answer: "yes" or "no" and what was seen.
+//     `FILE start|health|stop` is for a box B on this machine, of FOLDER/../bin; `FILE heard QUESTION` asks of what
+//     it has heard.
 
+import { execFile, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { readFile, readdir, rename, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { startGateway } from '../browser/gateway.mjs';
 import { decodePng } from '../browser/png.mjs';
 
@@ -31,8 +35,9 @@ function tone(bytes, hertz, channels) {
 }
 
 // A tone that must go on without a break: 10 ms pieces of the last SECONDS are compared with a tone of the frequency
-// that the whole has. Its phase may move as two clocks do that follow each other, and its strength not at all.
-function steady(bytes, hertz, channels, seconds) {
+// that the whole has. Its phase may move as two clocks do that follow each other, and its strength not at all. What
+// breaks within 5 s is one break: a gap is followed by the change of delay that it caused. Some have causes that are known.
+function steady(bytes, hertz, channels, seconds, known) {
   const rate = 48000;
   const piece = rate / 100;
   const frames = Math.floor(bytes.length / (2 * channels));
@@ -67,12 +72,15 @@ function steady(bytes, hertz, channels, seconds) {
   for (let n = 1; n < count; n += 1) {
     const jumps = Math.abs(moved[n - 1] - mean) > 0.15;
     const fades = Math.abs(strengths[n] - usual) > usual / 5;
-    if (jumps || fades) breaks.push(n / 100);
+    if (!jumps && !fades) continue;
+    const at = n / 100;
+    if (at - breaks.at(-1)?.to < 5) breaks.at(-1).to = at;
+    else breaks.push({ from: at, to: at });
   }
   const ppm = (mean / (2 * Math.PI * hertz * 0.01)) * 1e6;
-  const places = breaks.slice(0, 8).map((at) => `${at.toFixed(2)} s`).join(', ');
-  const seen = `${(count / 100).toFixed(0)} s at ${hertz} Hz ${ppm >= 0 ? '+' : '-'} ${Math.abs(ppm).toFixed(0)} ppm, strength ${usual.toFixed(0)}, largest move of phase in 10 ms ${Math.max(...moved.map((m) => Math.abs(m - mean))).toFixed(3)} rad, ${breaks.length} pieces that break${places && `: ${places}`}`;
-  return [usual > 500 && count >= seconds * 99 && breaks.length === 0, seen];
+  const places = breaks.slice(0, 8).map(({ from, to }) => `${from.toFixed(2)} to ${to.toFixed(2)} s`).join(', ');
+  const seen = `${(count / 100).toFixed(0)} s at ${hertz} Hz ${ppm >= 0 ? '+' : '-'} ${Math.abs(ppm).toFixed(0)} ppm, strength ${usual.toFixed(0)}, largest move of phase in 10 ms ${Math.max(...moved.map((m) => Math.abs(m - mean))).toFixed(3)} rad, ${breaks.length} breaks of at most ${known}${places && `: ${places}`}`;
+  return [usual > 500 && count >= seconds * 99 && breaks.length <= known, seen];
 }
 
 function picture(bytes, what) {
@@ -92,8 +100,59 @@ function picture(bytes, what) {
   return [good, seen];
 }
 
+const home = resolve(folder, '../b');
+let box;
+
+async function start() {
+  await rm(home, { recursive: true, force: true });
+  await mkdir(home);
+  await writeFile(join(home, 'config.toml'), `
+[box]
+name = "Box b"
+[control]
+socket = "${home}/control.sock"
+[signaling]
+url = "http://127.0.0.1:${gateway.port}"
+meeting = "00000000-0000-4000-8000-00000000000f"
+user = "00000000-0000-4000-8000-00000000000b"
+[microphone]
+device = "sim:tone:880"
+[speaker]
+device = "sim:wav:heard.wav"
+[video]
+width = 320
+height = 180
+frame_rate = 1
+`);
+  const log = await open(resolve(folder, '../logs/b'), 'a');
+  box = spawn(resolve(folder, '../bin/huddled'), ['run', '--config', join(home, 'config.toml'), '--state-dir', join(home, 'state'), '--allow-sim'],
+    { stdio: ['ignore', log.fd, log.fd] });
+  await log.close();
+  return [box.pid !== undefined, `box B is process ${box.pid}`];
+}
+
+async function health() {
+  const { stdout } = await promisify(execFile)(resolve(folder, '../bin/huddlectl'), ['--socket', `${home}/control.sock`, '--json', 'health']);
+  return [true, `health: ${JSON.stringify(JSON.parse(stdout))}`];
+}
+
+async function stop() {
+  box.kill();
+  const code = box.exitCode ?? (await new Promise((done) => box.once('exit', done)));
+  return [code === 0, `exit ${code}`];
+}
+
+process.on('exit', () => box?.kill());
+process.on('SIGTERM', () => process.exit());
+
 async function answer(name) {
-  const [file, what, ...rest] = (await readFile(join(folder, name), 'utf8')).trim().split(' ');
+  let [file, what, ...rest] = (await readFile(join(folder, name), 'utf8')).trim().split(' ');
+  const orders = { start, health, stop };
+  if (orders[what]) {
+    const [good, seen] = await orders[what]();
+    return `${good ? 'yes' : 'no'} ${seen}\n`;
+  }
+  if (what === 'heard') [file, what, ...rest] = ['../b/heard.wav', ...rest];
   const bytes = await readFile(join(folder, file));
   const judges = { tone, steady };
   const [good, seen] = judges[what] ? judges[what](bytes, ...rest.map(Number)) : picture(bytes, what);

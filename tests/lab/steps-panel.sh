@@ -1,4 +1,4 @@
-# Sourced by guest.sh: panels and cameras of other kinds, the pins of an emulated Raspberry Pi, and clocks that drift.
+# Sourced by guest.sh: panels and cameras of other kinds, and the pins of an emulated Raspberry Pi.
 
 restart_a() {
   systemctl restart huddled
@@ -127,55 +127,4 @@ step_rppal() {
   [ "$failures" = "$seen" ] || cat $lab/logs/c
   umount /proc/cpuinfo
   rm /dev/gpiomem
-}
-
-# Ten minutes of a sound card whose microphone is 300 ppm fast and whose speaker is 300 ppm slow. Not among the usual ones.
-step_drift() {
-  part "drift"
-  local length end shift_of
-  length=$(cat $lab/drift)
-  shift_of() { amixer -q -c Loopback cset iface=PCM,name='PCM Rate Shift 100000',device=1,subdevice="$1" "$2" || bad "rate shift"; }
-  { config a none "hw:CARD=Loopback,DEV=1,SUBDEV=0" "plughw:CARD=Loopback,DEV=0,SUBDEV=1"; panel_of; } > /etc/huddled/config.toml
-  { config b none sim:tone:880 sim:wav:/root/heard.wav; printf '[panel]\nbackend = "sim:virtual"\n'; } > /run/b/config.toml
-  hush
-  systemctl stop huddled lab-b
-  shift_of 0 100030
-  shift_of 1 99970
-  rm -f /root/heard.wav
-  systemd-run -q --collect --unit=lab-b -p StandardOutput=append:$lab/logs/b -p StandardError=append:$lab/logs/b \
-    /run/bin/huddled run --config /run/b/config.toml --state-dir /run/b/state --allow-sim
-  systemctl start --no-block huddled
-  speak
-  within 60 "A answers" status a .version
-  status a '.microphone.muted == false' >/dev/null || tap 0
-  within 90 "A and B are connected, and the microphone is open" status a '.connected_peers == 1 and .microphone.muted == false' || finish
-  within 60 "A hears B" health a '.peers_in[0].audio.level_dbfs > -60'
-  # The first seconds settle.
-  nap 20
-  local channels
-  channels=$(awk '/^channels/ {print $2}' /proc/asound/Loopback/pcm0p/sub1/hw_params)
-  heard() { figure "$1" '.peers_in[0].audio | "\(.delay_ms) ms of delay, \(.target_ms) wanted, \(.lost) lost, \(.late) late, \(.concealed_ms) ms concealed, \(.restarts) restarts"'; }
-  echo "A: $(heard a); $(figure a '.audio_out.xruns') overruns"
-  echo "B: $(heard b)"
-  timeout $((length + 60)) arecord -q -D hw:CARD=Loopback,DEV=1,SUBDEV=1 -f S16_LE -r 48000 -c "$channels" -d "$length" -t raw /root/heard.raw &
-  local recording=$!
-  end=$(($(now) + length * 1000000))
-  while [ "$(now)" -lt "$end" ]; do
-    nap 30
-    echo "[$(since "$begun") s] A: $(heard a); $(figure a '.audio_out.xruns') overruns"
-    echo "[$(since "$begun") s] B: $(heard b)"
-    health a '.peers_in[0].audio | .delay_ms < .target_ms + 100' >/dev/null || bad "A's buffer grows"
-    health b '.peers_in[0].audio | .delay_ms < .target_ms + 100' >/dev/null || bad "B's buffer grows"
-  done
-  wait $recording
-  systemctl stop huddled lab-b
-  hush
-  look /root/heard.wav steady 440 1 "$length" && ok "B heard A without a break" || bad "B heard A without a break"
-  echo "B: $seen"
-  look /root/heard.raw steady 880 "$channels" "$length" && ok "A's card played B without a break" || bad "A's card played B without a break"
-  echo "A: $seen"
-  shift_of 0 100000
-  shift_of 1 100000
-  rm -f /root/heard.*
-  boxes
 }

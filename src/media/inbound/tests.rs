@@ -12,6 +12,8 @@ struct Ear {
     heard: Arc<Mutex<Meter>>,
     next: Timestamp,
     fails: Arc<AtomicBool>,
+    /// Periods before which it will have run dry.
+    dry: Arc<AtomicU32>,
 }
 
 impl Speaker for Ear {
@@ -30,7 +32,12 @@ impl Speaker for Ear {
         std::thread::sleep(self.next.since(now));
         Ok(PlayedPeriod {
             delay: Duration::ZERO,
-            xrun: false,
+            xrun: self
+                .dry
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                })
+                .is_ok(),
         })
     }
 }
@@ -47,15 +54,18 @@ struct Room {
     inbound: Inbound,
     heard: Arc<Mutex<Meter>>,
     fails: Arc<AtomicBool>,
+    dry: Arc<AtomicU32>,
     opened: Arc<AtomicU32>,
 }
 
 fn room() -> Room {
     let heard = Arc::new(Mutex::new(Meter::new()));
     let fails = Arc::new(AtomicBool::new(false));
+    let dry = Arc::new(AtomicU32::new(0));
     let opened = Arc::new(AtomicU32::new(0));
     let open = {
-        let (heard, fails, opened) = (heard.clone(), fails.clone(), opened.clone());
+        let (heard, fails, dry) = (heard.clone(), fails.clone(), dry.clone());
+        let opened = opened.clone();
         move || -> Result<Box<dyn Speaker>, DeviceError> {
             opened.fetch_add(1, Ordering::Relaxed);
             if fails.load(Ordering::Relaxed) {
@@ -65,6 +75,7 @@ fn room() -> Room {
                 heard: heard.clone(),
                 next: clock::monotonic(),
                 fails: fails.clone(),
+                dry: dry.clone(),
             }))
         }
     };
@@ -72,6 +83,7 @@ fn room() -> Room {
         inbound: Inbound::spawn(Box::new(open)),
         heard,
         fails,
+        dry,
         opened,
     }
 }
@@ -191,6 +203,20 @@ fn a_lost_speaker_is_opened_again_and_the_loop_goes_on_meanwhile() {
     });
     room.fails.store(false, Ordering::Relaxed);
     wait_until("it is back", || room.inbound.health().speaker_open);
+}
+
+#[test]
+fn a_speaker_that_runs_dry_is_counted() {
+    let room = room();
+    wait_until("the speaker opens", || room.inbound.health().speaker_open);
+    assert_eq!(room.inbound.health().speaker_xruns, 0);
+    room.dry.store(3, Ordering::Relaxed);
+    wait_until("three underruns", || {
+        room.inbound.health().speaker_xruns == 3
+    });
+    let beats = room.inbound.beats();
+    wait_until("more periods", || room.inbound.beats() > beats + 5);
+    assert_eq!(room.inbound.health().speaker_xruns, 3);
 }
 
 #[test]
