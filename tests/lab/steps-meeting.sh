@@ -46,12 +46,13 @@ follow() {
   echo > $tracing/trace
   echo press > $tracing/trace_marker
   press 0
+  # Held for longer, where looking takes its time, it would be push to talk.
+  nap 0.1
+  release 0
   until lit 2 "$1"; do
     [ $(($(now) - from)) -gt 5000000 ] && break
     nap 0.05
   done
-  nap 0.1
-  release 0
   took=$(awk -v line="$light_line" -v level="$1" '
     {for (n = 1; n < NF; n++) if ($n ~ /^[0-9]+\.[0-9]+:$/) at = $n + 0}
     /: press$/ {pressed = at}
