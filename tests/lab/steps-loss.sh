@@ -64,6 +64,56 @@ step_camera() {
   back "$plugged" "the camera's picture" "the camera is back"
 }
 
+# The share's source on the kernel's driver: unplugged, given up meanwhile, wanted again.
+screen() { b picture 00000000-0000-4000-8000-00000000000a --screen -o /run/b/screen.png && look /run/b/screen.png "$@"; }
+shows() { within "$1" "$2" screen "$3" && echo "seen: $seen"; }
+step_share() {
+  part "the share's source unplugged"
+  ready
+  local shared='.screen.sharing and .connected_peers == 1'
+  {
+    config a none "hw:CARD=Loopback,DEV=1,SUBDEV=0" "plughw:CARD=Loopback,DEV=0,SUBDEV=1"
+    printf '[screen]\ndevice = "%s"\n' "$camera"
+    panel_of
+  } > /etc/huddled/config.toml
+  restart_a
+  within 60 "A and B are connected" status a '.connected_peers == 1'
+  a share on > /dev/null
+  within 20 "B sees a share" status b '.peers[0].sharing'
+  shows 60 "and vivid's colour bars in it" colourful
+  mark
+  unbind vivid
+  within 5 "A says that there is no picture" told "no picture from the screen's source"
+  check "and that its source is lost" health a .screen_out.lost
+  shows 30 "B sees the slate in the share" slate
+  check "the meeting goes on, and the share with it" status a "$shared"
+  check "and the sound" near b .speaker.heard.frequency_hz 440
+  replugged
+  unbind vivid
+  within 5 "unplugged again" health a .screen_out.lost
+  a share off > /dev/null
+  within 20 "the share is ended meanwhile" status b '.peers[0].sharing == false'
+  check "and nothing is lost" health a '.screen_out.lost == false'
+  mark
+  a share on > /dev/null
+  within 5 "begun again there is no picture" told "no picture from the screen's source"
+  within 20 "B sees a share again" status b '.peers[0].sharing'
+  replugged
+  shows 30 "B sees the colour bars" colourful
+  a share off > /dev/null
+  within 20 "its end is seen" status b '.peers[0].sharing == false'
+  config_of_a > /etc/huddled/config.toml
+  restart_a
+}
+replugged() {
+  local plugged
+  mark
+  plugged=$(now)
+  bind vivid
+  within 8 "plugged in again it is back" told "the screen's source is back"
+  back "$plugged" "the share's picture" "the screen's source is back"
+}
+
 step_card() {
   part "sound card unplugged"
   ready
