@@ -20,7 +20,7 @@ step_shutter() {
 step_errors() {
   part "driver errors"
   ready
-  local damaged missed encoded
+  local damaged missed encoded silent
   damaged=$(figure a .video_out.damaged)
   v4l2-ctl -d "$camera" -c inject_v4l2_buf_flag_error=0
   within 5 "a buffer with the error flag is counted" health a ".video_out.damaged > $damaged"
@@ -33,6 +33,44 @@ step_errors() {
   within 10 "and it comes back" told "the camera is back"
   encoded=$(figure a .video_out.encoded)
   within 10 "with frames" health a ".video_out.encoded > $encoded + 5"
+
+  # No frames, and no word of it from the driver: after they flowed, and from the start.
+  silence "a camera that stalls" 1500
+  sees 15 "B sees the slate" slate
+  flows
+  sees 15 "B sees the picture" colourful
+  tap 1
+  within 5 "the camera is off" status a '.camera.off and .camera.confirmed'
+  v4l2-ctl -d "$camera" -c percentage_of_dropped_buffers=100
+  mark
+  silent=$(now)
+  tap 1
+  deadline "a camera that does not begin" 10000
+  flows
+}
+# silence WHAT MILLISECONDS: the driver delivers no frames from now on.
+silence() {
+  mark
+  silent=$(now)
+  v4l2-ctl -d "$camera" -c percentage_of_dropped_buffers=100
+  deadline "$@"
+}
+# deadline WHAT MILLISECONDS: it is lost so long after `silent`, and not much before: the last frame may be some older.
+deadline() {
+  local at
+  within $(($2 / 1000 + 5)) "$1 is lost" told "no picture from the camera: .* stalled for" || return
+  at=$(($(moment "no picture from the camera") - silent))
+  check "after $(seconds $at) s, of $2 ms that it is given" \
+    [ $((at > ($2 - 500) * 1000 && at < ($2 + 500 * patience) * 1000)) = 1 ]
+  tail -n +$((marked + 1)) $lab/logs/a | grep -m 1 "no picture from the camera"
+}
+flows() {
+  local plugged
+  mark
+  plugged=$(now)
+  v4l2-ctl -d "$camera" -c percentage_of_dropped_buffers=0
+  within 8 "frames flow again" told "the camera is back"
+  back "$plugged" "the camera's picture" "the camera is back"
 }
 
 bind() { echo "$1.0" > "/sys/bus/platform/drivers/$1/bind"; }
