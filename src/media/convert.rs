@@ -1,6 +1,8 @@
 //! Captured frames to what the encoder eats: I420 of the configured size.
 
 mod jpeg;
+#[cfg(test)]
+mod recorded;
 
 use yuv::{BufferStoreMut, YuvPackedImage, YuvPlanarImageMut, yuyv422_to_yuv420};
 
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
     use crate::room::Timestamp;
 
-    fn frame(format: PixelFormat, width: u32, height: u32, data: Vec<u8>) -> RawFrame {
+    pub(super) fn frame(format: PixelFormat, width: u32, height: u32, data: Vec<u8>) -> RawFrame {
         RawFrame {
             format,
             width,

@@ -89,12 +89,32 @@ look() {
   [ "${seen%% *}" = yes ]
 }
 
-# The simulated panel.
-panel=/sys/kernel/config/gpio-sim/panel
+# Simulated panels: on each chip line 0 is the mic's button, 1 the camera's, 2 to 4 are the lights of mic, camera and status.
 names="mic-button camera-button mic-led camera-led status-led"
+# chip LABEL LINES NAME...: makes one.
+chip() {
+  local folder=/sys/kernel/config/gpio-sim/$1 number=0 name
+  mkdir -p $folder/bank0
+  echo "$2" > $folder/bank0/num_lines
+  echo "$1" > $folder/bank0/label
+  shift 2
+  for name in "$@"; do
+    mkdir $folder/bank0/line$number
+    echo "$name" > $folder/bank0/line$number/name
+    number=$((number + 1))
+  done
+  echo 1 > $folder/live
+  udevadm settle
+}
+chip_name() { cat "/sys/kernel/config/gpio-sim/$1/bank0/chip_name"; }
+# Where its lines are.
+lines_of() { echo "/sys/devices/platform/$(cat "/sys/kernel/config/gpio-sim/$1/dev_name")/$(chip_name "$1")"; }
+# Of the chip whose `lines` these are; a button of the board is one to ground.
+pressed=pull-up
+released=pull-down
 lit() { local value; read -r value < "$lines/sim_gpio$1/value"; [ "$value" = "$2" ]; }
-press() { echo pull-up > "$lines/sim_gpio$1/pull"; }
-release() { echo pull-down > "$lines/sim_gpio$1/pull"; }
+press() { echo $pressed > "$lines/sim_gpio$1/pull"; }
+release() { echo $released > "$lines/sim_gpio$1/pull"; }
 # A pause, else the next one would be a double press.
 tap() { press "$1"; nap 0.1; release "$1"; nap 0.5; }
 # The kernel's own record of what was done to lines, with marks of ours in between.
@@ -163,17 +183,15 @@ drivers() {
   modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x0 || bad "vivid"
   modprobe snd-aloop index=5 pcm_substreams=2 || bad "snd-aloop"
   modprobe gpio-sim || bad "gpio-sim"
-  local number=0 name
-  mkdir -p $panel/bank0
-  echo 8 > $panel/bank0/num_lines
-  echo panel > $panel/bank0/label
-  for name in $names; do
-    mkdir $panel/bank0/line$number
-    echo "$name" > $panel/bank0/line$number/name
-    number=$((number + 1))
-  done
-  echo 1 > $panel/live
+  chip panel 8 $names
+  chip board 8
+  local lines released=pull-up
+  lines=$(lines_of board)
+  release 0
+  release 1
+  modprobe -a gpio_keys leds_gpio board || bad "the board"
   udevadm settle
+  check "before any daemon its lights say closed" both "lit 2 1" "lit 3 1"
 }
 network() {
   modprobe virtio_net || bad "virtio_net"
@@ -198,7 +216,7 @@ package() {
   printf '[Service]\nTimeoutStartSec=%s\n' $((30 * patience)) > /etc/systemd/system/huddled.service.d/emulated.conf
   systemd-sysusers || bad "systemd-sysusers"
   udevadm control --reload
-  udevadm trigger --action=add --subsystem-match=gpio --subsystem-match=video4linux --subsystem-match=sound
+  udevadm trigger --action=add --subsystem-match=gpio --subsystem-match=leds --subsystem-match=video4linux --subsystem-match=sound
   udevadm settle
   systemctl daemon-reload
 }
@@ -256,8 +274,7 @@ if [ ! -e /run/there ]; then
   drivers
   : > /run/there
 fi
-chip=$(cat $panel/bank0/chip_name)
-lines=/sys/devices/platform/$(cat $panel/dev_name)/$chip
+lines=$(lines_of panel)
 camera=$(ls /dev/v4l/by-path/*vivid*index0 | head -n 1)
 if ! cmp -s $lab/bin/huddled /run/bin/huddled; then
   part "the package"

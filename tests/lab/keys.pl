@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# A panel of the kernel's own kind, made from user space: an input device "huddled-panel" through uinput, and LEDs through
-# uleds. Reads lines "key CODE VALUE" and "switch CODE VALUE" from standard input; ends with it.
+# Keys and switches made from user space: an input device "lab-keys" through uinput. Reads lines "key CODE VALUE" and
+# "switch CODE VALUE" from standard input; ends with it.
 use strict;
 use warnings;
 use Fcntl;
@@ -16,16 +16,9 @@ sub order { my ($request, $value) = @_; defined ioctl($input, $request, 0 + $val
 order(0x40045564, $_) for $EV_KEY, $EV_SW;
 order(0x40045565, $_) for @keys;
 order(0x4004556d, $_) for @switches;
-my $device = pack('a80 S4 L l256', 'huddled-panel', 6, 1, 1, 1, 0, (0) x 256);
+my $device = pack('a80 S4 L l256', 'lab-keys', 6, 1, 1, 1, 0, (0) x 256);
 syswrite($input, $device) == length $device or die "uinput: $!";
 order(0x5501, 0);
-
-my @leds;
-for my $name ('huddled:red:micmute', 'huddled:red:camera', 'huddled:white:status') {
-  sysopen(my $led, '/dev/uleds', O_RDWR) or die "/dev/uleds: $!";
-  defined syswrite($led, pack('a64 l', $name, 255)) or die "uleds: $!";
-  push @leds, $led;
-}
 
 $| = 1;
 print "ready\n";

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes the guest of the hardware lab in target/lab: Debian's own kernel and systemd, booted by qemu, with vivid,
-# v4l2loopback, snd-aloop, gpio-sim, uinput and uleds. Needs root. Done once for each state of this script; then it only looks.
+# v4l2loopback, snd-aloop, gpio-sim, uinput and a board of ours with gpio-keys and leds-gpio. Needs root. Done once for each state
+# of this script and of board.c; then it only looks.
 # Exit 69 where this machine cannot make it, with one NOTE.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 lab=$(cd "$here/../.." && pwd)/target/lab
-key=$(sha256sum "$0" | cut -c1-16)
+key=$(cat "$0" "$here/board.c" | sha256sum | cut -c1-16)
 mkdir -p "$lab"
 cd "$lab"
 if [ "$(cat prepared 2>/dev/null)" = "$key" ]; then
@@ -70,19 +71,19 @@ sed -i "s#include /usr/src/#include $PWD/headers/usr/src/#" "headers/usr/src/$he
 rm -f "headers/usr/src/$headers/vmlinux" # else the module build wants pahole
 echo "$release" > kernel-release
 
-# 3. What Debian's kernel leaves out, out of tree: gpio-sim with the interrupt simulator it needs, LEDs of a user's,
-# a loopback camera; and vivid once more, with the shutter that it lacks.
+# 3. What Debian's kernel leaves out, out of tree: gpio-sim with the interrupt simulator it needs, a loopback camera, our
+# board; and vivid once more, with the shutter that it lacks.
 part "building drivers"
 mkdir -p modules/vivid
 source=linux-source-$series
 dpkg-deb --fsys-tarfile debs/"$source"_*.deb | tar -xOf - "./usr/src/$source.tar.xz" |
   tar -xJf - -C modules --transform 's#.*/##' --wildcards \
     "$source/drivers/gpio/gpio-sim.c" "$source/drivers/gpio/gpiolib.h" "$source/kernel/irq/irq_sim.c" \
-    "$source/drivers/leds/uleds.c" "$source/drivers/media/test-drivers/vivid/*"
+    "$source/drivers/media/test-drivers/vivid/*"
 mv modules/vivid-* modules/Makefile modules/vivid/
 dpkg -x debs/v4l2loopback-dkms_*.deb modules/loopback
-cp modules/loopback/usr/src/v4l2loopback-*/*.[ch] modules/
-echo 'obj-m := irq_sim.o gpio-sim.o uleds.o v4l2loopback.o vivid/' > modules/Kbuild
+cp modules/loopback/usr/src/v4l2loopback-*/*.[ch] "$here/board.c" modules/
+echo 'obj-m := irq_sim.o gpio-sim.o board.o v4l2loopback.o vivid/' > modules/Kbuild
 # irq_to_desc() is not exported to modules; generic_handle_irq_safe() reaches the same handler.
 sed -i 's/handle_simple_irq(irq_to_desc(\(.*\)));/generic_handle_irq_safe(\1);/' modules/irq_sim.c
 printf '\n#include <linux/module.h>\nMODULE_DESCRIPTION("interrupt simulator");\nMODULE_LICENSE("GPL");\n' >> modules/irq_sim.c

@@ -12,7 +12,7 @@ cd "$here/../.."
 begun=$SECONDS
 lab=target/lab
 share=$lab/share
-steps=${STEPS:-devices unit picture sound light gestures wrong_lines shutter errors camera card kernel rppal restart selftest end}
+steps=${STEPS:-devices unit picture sound light gestures wrong_lines shutter errors camera share card board kernel rppal restart selftest end}
 
 runs() { [ -s "$lab/$1.pid" ] && kill -0 "$(cat "$lab/$1.pid")" 2>/dev/null; }
 end_of() { ! runs "$1" || kill "$(cat "$lab/$1.pid")"; rm -f "$lab/$1.pid"; }

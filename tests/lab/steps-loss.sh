@@ -1,4 +1,4 @@
-# Sourced by guest.sh: what drivers, cables and the program itself can do to a box.
+# Sourced by guest.sh: what drivers and cables can do to a box.
 
 step_shutter() {
   part "shutter of the camera"
@@ -20,7 +20,7 @@ step_shutter() {
 step_errors() {
   part "driver errors"
   ready
-  local damaged missed encoded
+  local damaged missed encoded silent
   damaged=$(figure a .video_out.damaged)
   v4l2-ctl -d "$camera" -c inject_v4l2_buf_flag_error=0
   within 5 "a buffer with the error flag is counted" health a ".video_out.damaged > $damaged"
@@ -33,6 +33,44 @@ step_errors() {
   within 10 "and it comes back" told "the camera is back"
   encoded=$(figure a .video_out.encoded)
   within 10 "with frames" health a ".video_out.encoded > $encoded + 5"
+
+  # No frames, and no word of it from the driver: after they flowed, and from the start.
+  silence "a camera that stalls" 1500
+  sees 15 "B sees the slate" slate
+  flows
+  sees 15 "B sees the picture" colourful
+  tap 1
+  within 5 "the camera is off" status a '.camera.off and .camera.confirmed'
+  v4l2-ctl -d "$camera" -c percentage_of_dropped_buffers=100
+  mark
+  silent=$(now)
+  tap 1
+  deadline "a camera that does not begin" 10000
+  flows
+}
+# silence WHAT MILLISECONDS: the driver delivers no frames from now on.
+silence() {
+  mark
+  silent=$(now)
+  v4l2-ctl -d "$camera" -c percentage_of_dropped_buffers=100
+  deadline "$@"
+}
+# deadline WHAT MILLISECONDS: it is lost so long after `silent`, and not much before: the last frame may be some older.
+deadline() {
+  local at
+  within $(($2 / 1000 + 5)) "$1 is lost" told "no picture from the camera: .* stalled for" || return
+  at=$(($(moment "no picture from the camera") - silent))
+  check "after $(seconds $at) s, of $2 ms that it is given" \
+    [ $((at > ($2 - 500) * 1000 && at < ($2 + 500 * patience) * 1000)) = 1 ]
+  tail -n +$((marked + 1)) $lab/logs/a | grep -m 1 "no picture from the camera"
+}
+flows() {
+  local plugged
+  mark
+  plugged=$(now)
+  v4l2-ctl -d "$camera" -c percentage_of_dropped_buffers=0
+  within 8 "frames flow again" told "the camera is back"
+  back "$plugged" "the camera's picture" "the camera is back"
 }
 
 bind() { echo "$1.0" > "/sys/bus/platform/drivers/$1/bind"; }
@@ -64,6 +102,56 @@ step_camera() {
   back "$plugged" "the camera's picture" "the camera is back"
 }
 
+# The share's source on the kernel's driver: unplugged, given up meanwhile, wanted again.
+screen() { b picture 00000000-0000-4000-8000-00000000000a --screen -o /run/b/screen.png && look /run/b/screen.png "$@"; }
+shows() { within "$1" "$2" screen "$3" && echo "seen: $seen"; }
+step_share() {
+  part "the share's source unplugged"
+  ready
+  local shared='.screen.sharing and .connected_peers == 1'
+  {
+    config a none "hw:CARD=Loopback,DEV=1,SUBDEV=0" "plughw:CARD=Loopback,DEV=0,SUBDEV=1"
+    printf '[screen]\ndevice = "%s"\n' "$camera"
+    panel_of
+  } > /etc/huddled/config.toml
+  restart_a
+  within 60 "A and B are connected" status a '.connected_peers == 1'
+  a share on > /dev/null
+  within 20 "B sees a share" status b '.peers[0].sharing'
+  shows 60 "and vivid's colour bars in it" colourful
+  mark
+  unbind vivid
+  within 5 "A says that there is no picture" told "no picture from the screen's source"
+  check "and that its source is lost" health a .screen_out.lost
+  shows 30 "B sees the slate in the share" slate
+  check "the meeting goes on, and the share with it" status a "$shared"
+  check "and the sound" near b .speaker.heard.frequency_hz 440
+  replugged
+  unbind vivid
+  within 5 "unplugged again" health a .screen_out.lost
+  a share off > /dev/null
+  within 20 "the share is ended meanwhile" status b '.peers[0].sharing == false'
+  check "and nothing is lost" health a '.screen_out.lost == false'
+  mark
+  a share on > /dev/null
+  within 5 "begun again there is no picture" told "no picture from the screen's source"
+  within 20 "B sees a share again" status b '.peers[0].sharing'
+  replugged
+  shows 30 "B sees the colour bars" colourful
+  a share off > /dev/null
+  within 20 "its end is seen" status b '.peers[0].sharing == false'
+  config_of_a > /etc/huddled/config.toml
+  restart_a
+}
+replugged() {
+  local plugged
+  mark
+  plugged=$(now)
+  bind vivid
+  within 8 "plugged in again it is back" told "the screen's source is back"
+  back "$plugged" "the share's picture" "the screen's source is back"
+}
+
 step_card() {
   part "sound card unplugged"
   ready
@@ -87,113 +175,4 @@ step_card() {
   speak
   within 30 "B hears the room again" near b .speaker.heard.frequency_hz 440
   within 60 "the room hears B again" heard_at_card
-}
-
-# Stops one thread of A for good, until the watchdog has ended it; `pid`, `hung` and the mark are set.
-hang() {
-  local thread tid=""
-  pid=$(property MainPID)
-  for thread in /proc/"$pid"/task/*; do grep -qx "$1" "$thread/comm" && tid=${thread##*/}; done
-  mark
-  hung=$(now)
-  perl $lab/hang.pl "$tid" > $lab/logs/hang 2>&1 &
-}
-gone() { [ ! -e "/proc/$pid" ]; }
-step_restart() {
-  part "killed, hung, stopped"
-  ready
-  within 5 "its light is dark" lit 2 0
-  local restarts
-  restarts=$(property NRestarts)
-  kill_a
-  within 2 "killed, its lights say closed" both "lit 2 1" "lit 3 1"
-  within 20 "it is started again" both '[ "$(property NRestarts)" -gt '"$restarts"' ]' "status a .version"
-  within 20 "open as it was" both "status a '.microphone.muted == false'" "lit 2 0"
-  within 60 "in the meeting" status a '.connected_peers == 1'
-  restarts=$(property NRestarts)
-  hang video-out
-  within 30 "a hung stage is named" told "video has stalled"
-  within 90 "the watchdog ends it" gone
-  echo "the watchdog ended it $(since "$hung") s after the stage hung"
-  within 2 "its lights say closed" both "lit 2 1" "lit 3 1"
-  within 30 "it is started again" both '[ "$(property NRestarts)" -gt '"$restarts"' ]' "status a .version"
-  echo "it answered $(since "$hung") s after the stage hung"
-  within 60 "in the meeting again" status a '.connected_peers == 1'
-  tap 0
-  within 5 "muted" status a .microphone.muted
-  restarts=$(property NRestarts)
-  kill_a
-  within 20 "killed, it is started again" both '[ "$(property NRestarts)" -gt '"$restarts"' ]' "status a .version"
-  check "mute survived" status a '.microphone.muted and .microphone.confirmed'
-  local stopped
-  stopped=$(now)
-  systemctl stop huddled
-  echo "A ended ($(property Result), status $(property ExecMainStatus)) after $(since "$stopped") s"
-  check "A ends cleanly" [ "$(property ExecMainStatus)" = 0 ]
-  check "its lights say closed" both "lit 2 1" "lit 3 1"
-  check "its lines are released" not grep -q huddled <(gpioinfo "$chip")
-
-  # Stopped while it hangs it does not end in time, which systemd calls a failure. Stopped it is nevertheless.
-  systemctl start --no-block huddled
-  within 60 "started again it answers" status a .version
-  within 30 "systemd calls it active" systemctl is-active huddled
-  hang huddled
-  systemctl stop huddled
-  echo "A was stopped ($(property ActiveState), $(property Result)) $(since "$hung") s after its main thread hung"
-  check "hung it is stopped, though it failed to end" [ "$(property ActiveState)" = failed ]
-  within 20 "nobody wants it" [ "$(systemctl show -P Result huddled-failed)" = exec-condition ]
-  check "so nothing starts it again" not systemctl is-active huddled huddled-failed
-  check "its lights say closed" both "lit 2 1" "lit 3 1"
-
-  # What crashes too often shows that, and is tried again when that was shown.
-  mkdir -p /run/systemd/system/huddled.service.d /run/systemd/system/huddled-failed.service.d
-  printf '[Unit]\nStartLimitBurst=2\n' > /run/systemd/system/huddled.service.d/lab.conf
-  printf '[Service]\nRuntimeMaxSec=10\n' > /run/systemd/system/huddled-failed.service.d/lab.conf
-  systemctl daemon-reload
-  systemctl reset-failed huddled
-  systemctl start --no-block huddled
-  within 60 "wanted again it answers" status a .version
-  kill_a
-  within 60 "killed once it is started again" both '[ "$(property NRestarts)" = 1 ]' "status a .version"
-  mark
-  kill_a
-  within 30 "killed twice it shows that it has failed" systemctl is-active huddled-failed
-  rm /run/systemd/system/huddled.service.d/lab.conf
-  systemctl daemon-reload
-  within 60 "then it is tried again" status a .version
-  check "and shows it no more" not systemctl is-active huddled-failed
-  rm /run/systemd/system/huddled-failed.service.d/lab.conf
-  systemctl daemon-reload
-}
-
-step_selftest() {
-  part "selftest"
-  # Not while it is being started: that would count as a failure, which is shown on the panel.
-  ready
-  systemctl stop huddled huddled-failed
-  hush
-  mkdir -p /run/s
-  { config s "$camera" plughw:CARD=Loopback,DEV=1,SUBDEV=0 plughw:CARD=Loopback,DEV=0,SUBDEV=0; panel_of; } > /run/s/config.toml
-  selftest() { /run/bin/huddled selftest --config /run/s/config.toml "$@"; }
-  says() { jq -e "[.checks[] | select(.check == \"$1\")][0] | $2" /run/s/report.json; }
-  selftest && ok "it passes" || bad "it passes"
-  v4l2-ctl -d "$camera" -c privacy=1
-  while :; do press 0; nap 0.2; release 0; press 1; nap 0.2; release 1; nap 0.5; done &
-  local pressing=$!
-  selftest --json --buttons > /run/s/report.json 2>/dev/null
-  kill $pressing
-  release 0
-  release 1
-  v4l2-ctl -d "$camera" -c privacy=0
-  check "the tone is heard with its level" says "sound loop" '.verdict == "pass" and (.figures.level_dbfs + 12 | fabs) < 2'
-  check "a light is for people to judge" says "light mic" '.verdict == "look"'
-  check "a press is heard" both "says 'button mic' '.verdict == \"pass\"'" "says 'button camera' '.verdict == \"pass\"'"
-  check "the server is reachable" says server '.verdict == "pass"'
-  check "a covered lens fails" says camera '.verdict == "fail" and (.text | contains("open the shutter"))'
-}
-
-step_end() {
-  part "the end"
-  check "nothing panicked" not grep -q panicked $lab/logs/a $lab/logs/b
-  dmesg --level=err | tail -n 5
 }

@@ -46,12 +46,13 @@ follow() {
   echo > $tracing/trace
   echo press > $tracing/trace_marker
   press 0
+  # Held for longer, where looking takes its time, it would be push to talk.
+  nap 0.1
+  release 0
   until lit 2 "$1"; do
     [ $(($(now) - from)) -gt 5000000 ] && break
     nap 0.05
   done
-  nap 0.1
-  release 0
   took=$(awk -v line="$light_line" -v level="$1" '
     {for (n = 1; n < NF; n++) if ($n ~ /^[0-9]+\.[0-9]+:$/) at = $n + 0}
     /: press$/ {pressed = at}
@@ -61,22 +62,27 @@ follow() {
   # Else the next one would be a double press.
   nap 0.5
 }
-step_light() {
-  part "button and light"
-  ready
-  within 20 "the light is dark while the microphone is open" lit 2 0
+# follows LABEL LEVEL...: presses the chip's button until its light is at each of these levels, and says how long it took.
+follows() {
+  local base times="" light_line expected label=$1
+  shift
   mountpoint -q $tracing || mount -t tracefs tracefs $tracing
-  local base expected
-  base=$(grep -lx panel /sys/class/gpio/gpiochip*/label)
+  base=$(grep -lx "$label" /sys/class/gpio/gpiochip*/label)
   light_line=$(($(cat "${base%/label}/base") + 2))
   echo 1 > $tracing/events/gpio/gpio_value/enable
-  times=""
-  for expected in 1 0 1 0 1 0 1; do follow $expected; done
+  for expected in "$@"; do follow "$expected"; done
   echo 0 > $tracing/events/gpio/gpio_value/enable
   echo "the light followed the press after (ms):$times"
   # 250 ms on a quiet machine, not each time on a busy one: it is emulated.
   check "each press moved it, some within $((125 * patience)) ms" \
-    awk -v times="$times" -v l=$((125 * patience)) 'BEGIN {c = split(times, t); for (i in t) {n += t[i] <= l; m += t[i] < 5000}; exit !(c == 7 && m == 7 && n >= 2)}'
+    awk -v times="$times" -v presses=$# -v l=$((125 * patience)) \
+    'BEGIN {c = split(times, t); for (i in t) {n += t[i] <= l; m += t[i] < 5000}; exit !(c == presses && m == c && n >= 2)}'
+}
+step_light() {
+  part "button and light"
+  ready
+  within 20 "the light is dark while the microphone is open" lit 2 0
+  follows panel 1 0 1 0 1 0 1
   check "A says muted" status a '.microphone.muted and .microphone.confirmed'
   within 10 "B hears nothing" health b '.speaker.heard.level_dbfs < -100'
   tap 0

@@ -5,45 +5,79 @@ restart_a() {
   within 30 "A answers" status a .version
 }
 
-# A, with a motion JPEG camera and keys and LEDs that the kernel knows.
+# configured CAMERA: A with keys and LEDs that the kernel knows.
+configured() {
+  config a "$1" "hw:CARD=Loopback,DEV=1,SUBDEV=0" "plughw:CARD=Loopback,DEV=0,SUBDEV=1"
+  sed -n '/^\[panel\]/,$p' $lab/panel-kernel.toml
+}
+
+# A board's own panel: gpio-keys and leds-gpio on lines of a chip, buttons to ground, as a device tree has them (board.c).
+step_board() {
+  part "gpio-keys and leds-gpio"
+  ready
+  local restarts killed lines pressed=pull-down released=pull-up
+  lines=$(lines_of board)
+  /run/bin/huddled devices | sed -n '/^[Kk]eys/,$p'
+  configured "$camera" > /etc/huddled/config.toml
+  restart_a
+  within 10 "the lights are dark while both are open" both "lit 2 0" "lit 3 0"
+  follows board 1 0 1
+  check "A says muted" status a '.microphone.muted and .microphone.confirmed'
+  tap 1
+  within 5 "the camera's button switches it off, and its light shines" both "status a .camera.off" "lit 3 1"
+  tap 1
+  within 5 "and on" both "status a '.camera.off == false'" "lit 3 0"
+  tap 0
+  within 5 "the microphone is open" lit 2 0
+  restarts=$(property NRestarts)
+  killed=$(now)
+  kill_a
+  within 5 "killed, the lights are made to say closed" both "lit 2 1" "lit 3 1"
+  echo "they said closed $(since "$killed") s after the end"
+  within 20 "it is started again" both '[ "$(property NRestarts)" -gt '"$restarts"' ]' "status a .version"
+  within 10 "open as it was" both "lit 2 0" "lit 3 0"
+  within 60 "in the meeting the status light is steady" both "status a '.connected_peers == 1'" "lit 4 1"
+  systemctl stop huddled
+  check "stopped, the lights say closed, and status is dark" both "lit 2 1 && lit 3 1" "lit 4 0"
+  config_of_a > /etc/huddled/config.toml
+  restart_a
+}
+
+# A, with a motion JPEG camera, keys and a lens cover from user space, and the board's LEDs.
 step_kernel() {
   part "MJPEG, keys and LEDs of the kernel"
   ready
   modprobe v4l2loopback video_nr=9 exclusive_caps=1 card_label=loop || bad "v4l2loopback"
-  modprobe -a uinput uleds || bad "uinput and uleds"
+  modprobe uinput || bad "uinput"
   ffmpeg -loglevel error -re -f lavfi -i testsrc=size=320x180:rate=10 -c:v mjpeg -q:v 5 -f v4l2 /dev/video9 > $lab/logs/ffmpeg 2>&1 &
-  local mjpeg=$! box_keys
+  local mjpeg=$! box_keys restarts lines
+  lines=$(lines_of board)
   rm -f /run/keys
   mkfifo /run/keys
   perl $lab/keys.pl < /run/keys > $lab/logs/keys 2>&1 &
   box_keys=$!
   exec 7> /run/keys
-  within 10 "the panel is there" grep -q ready $lab/logs/keys
+  within 10 "the keys are there" grep -q ready $lab/logs/keys
   udevadm settle
   within 20 "ffmpeg feeds the camera" bash -c "v4l2-ctl -d /dev/video9 --get-fmt-video | grep -q MJPG"
-  /run/bin/huddled devices | sed -n '/^[Kk]eys/,$p'
-  {
-    config a /dev/video9 "hw:CARD=Loopback,DEV=1,SUBDEV=0" "plughw:CARD=Loopback,DEV=0,SUBDEV=1"
-    sed -n '/^\[panel\]/,$p' $lab/panel-kernel.toml
-  } > /etc/huddled/config.toml
+  configured /dev/video9 | sed 's/"huddled-panel"/"lab-keys"/' > /etc/huddled/config.toml
   mark
   restart_a
   within 20 "it decodes and encodes motion JPEG" health a '.video_out.encoded > 20 and .video_out.failed == 0'
   grep -h "camera .*asked for" $lab/logs/a | tail -n 1
   check "its mode is MJPEG" told "camera /dev/video9: .*MJPEG"
-  led() { local value; read -r value < "/sys/class/leds/huddled:$1/brightness"; [ "$value" = "$2" ]; }
   tell() { echo "$*" >&7; }
   # A press of its own, some time after another.
   key() { tell key "$1" 1; nap 0.1; tell key "$1" 0; nap 0.5; }
-  within 5 "the LED is dark while the microphone is open" led red:micmute 0
+  within 5 "the LED is dark while the microphone is open" lit 2 0
   tell key 248 1
-  within 2 "a key mutes and the LED shines" led red:micmute 255
+  within 2 "a key mutes and the LED shines" lit 2 1
   tell key 248 0
   nap 0.5
   check "A says muted" status a '.microphone.muted and .microphone.confirmed'
   tell switch 9 1
   within 2 "a lens cover switches the camera off" status a .camera.off
-  within 2 "its LED shines" led red:camera 255
+  within 2 "its LED shines" lit 3 1
   key 589
   check "a key finds it covered" status a .camera.off
   tell switch 9 0
@@ -51,29 +85,21 @@ step_kernel() {
   check "uncovered, it stays off" status a .camera.off
   key 589
   within 5 "until a key switches it on" status a '.camera.off == false'
-  within 5 "and its LED off" led red:camera 0
+  within 5 "and its LED off" lit 3 0
   key 248
-  within 5 "the microphone is open" led red:micmute 0
+  within 5 "the microphone is open" lit 2 0
   tell switch 9 1
   within 2 "covered again" status a .camera.off
-  mark
-  local killed restarts
-  restarts=$(property NRestarts)
-  killed=$(now)
-  kill_a
-  within 5 "killed, the LEDs are made to say closed" both "led red:micmute 255" "led red:camera 255"
-  echo "they said closed $(since "$killed") s after the end"
-  within 20 "it is started again" both '[ "$(property NRestarts)" -gt '"$restarts"' ]' "status a .version"
-  within 10 "covered, the camera is off" status a '.camera.off and .camera.confirmed'
-  within 10 "and the microphone open as it was" led red:micmute 0
   restarts=$(property NRestarts)
   hang audio-out
   within 90 "a hung stage: the watchdog ends it" gone
-  within 5 "the LEDs say closed" both "led red:micmute 255" "led red:camera 255"
+  within 5 "the LEDs say closed" both "lit 2 1" "lit 3 1"
   within 30 "it is started again" both '[ "$(property NRestarts)" -gt '"$restarts"' ]' "status a .version"
+  within 10 "covered, the camera is off" status a '.camera.off and .camera.confirmed'
+  within 10 "and the microphone open as it was" lit 2 0
   tell switch 9 0
   systemctl stop huddled
-  check "stopped, the LEDs say closed" both "led red:micmute 255" "led red:camera 255"
+  check "stopped, the LEDs say closed" both "lit 2 1" "lit 3 1"
   exec 7>&-
   kill $mjpeg $box_keys 2>/dev/null
   wait $mjpeg $box_keys 2>/dev/null
@@ -85,15 +111,9 @@ step_kernel() {
 # with the Pi's label. Edges are real; outputs are what is written to the registers.
 step_rppal() {
   part "rppal"
-  local pi=/sys/kernel/config/gpio-sim/pi sim
-  if [ ! -d $pi ]; then
-    mkdir -p $pi/bank0
-    echo 54 > $pi/bank0/num_lines
-    echo pinctrl-bcm2835 > $pi/bank0/label
-    echo 1 > $pi/live
-    udevadm settle
-  fi
-  sim=/sys/devices/platform/$(cat $pi/dev_name)/$(cat $pi/bank0/chip_name)
+  local sim
+  [ -d /sys/kernel/config/gpio-sim/pinctrl-bcm2835 ] || chip pinctrl-bcm2835 54
+  sim=$(lines_of pinctrl-bcm2835)
   printf 'Revision\t: a02082\n' > /run/cpuinfo
   mount --bind /run/cpuinfo /proc/cpuinfo
   dd if=/dev/zero of=/dev/gpiomem bs=4096 count=1 2>/dev/null

@@ -135,6 +135,9 @@ async fn the_test_card_arrives_decodable_with_its_counter_and_capture_time() {
         last = Some(strip.counter);
     }
     assert_eq!(rig.event().await, Event::CameraConfirmed { off: false });
+    // Counted while no frame is under way.
+    rig.out.set_off(true);
+    assert_eq!(rig.event().await, Event::CameraConfirmed { off: true });
     let health = rig.out.health();
     println!("{health:?}, {} beats", rig.out.beats());
     assert!(health.captured >= 20);
@@ -294,9 +297,7 @@ async fn a_lost_camera_turns_into_a_slate_and_comes_back_by_itself() {
             if !frame.keyframe {
                 continue;
             }
-            let luma = screen.show(&frame);
-            let (edge, text) = (&luma[..640 * 100], &luma[640 * 130..640 * 230]);
-            if edge.iter().all(|value| *value < 20) && text.iter().any(|value| *value > 200) {
+            if is_slate(screen.show(&frame)) {
                 break;
             }
         }
@@ -420,6 +421,12 @@ async fn without_a_camera_nothing_is_lost_and_a_joiner_gets_black() {
     assert!(!out.health().lost);
 }
 
+/// Dark, with a text in its middle.
+fn is_slate(luma: &[u8]) -> bool {
+    let (edge, text) = (&luma[..640 * 100], &luma[640 * 130..640 * 230]);
+    edge.iter().all(|value| *value < 20) && text.iter().any(|value| *value > 200)
+}
+
 /// A screen's pipeline; `faults` are its source's.
 fn screen(watched: bool, faults: &Faults) -> Rig {
     let fanout = Fanout::new();
@@ -449,7 +456,9 @@ async fn next_screen(rig: &mut Rig) -> EncodedVideo {
             match rig.slot.next().await {
                 Outgoing::Screen(frame) => return frame,
                 Outgoing::Video(_) => panic!("a screen is no camera"),
-                Outgoing::KeyframeNeeded | Outgoing::ScreenKeyframeNeeded | Outgoing::Audio(_) => {}
+                // The slot was full: decoding is slow on a busy machine.
+                Outgoing::ScreenKeyframeNeeded => rig.out.order_keyframe(),
+                Outgoing::KeyframeNeeded | Outgoing::Audio(_) => {}
             }
         }
     };
@@ -475,6 +484,35 @@ async fn a_screen_begins_with_a_keyframe_and_ends_without_another_picture() {
         assert_eq!(rig.out.health().encoded, encoded);
         assert_eq!(rig.out.health().black, 0);
     }
+}
+
+#[tokio::test]
+async fn an_unplugged_source_is_a_slate_and_an_ended_share_has_lost_nothing() {
+    let mut rig = screen(false, &Faults::default());
+    rig.out.set_off(false);
+    assert_eq!(rig.event().await, Event::ScreenConfirmed { on: true });
+    rig.faults.set_gone(true);
+    assert_eq!(rig.event().await, Event::ScreenSource(false));
+    let mut picture = Screen::new();
+    loop {
+        let frame = next_screen(&mut rig).await;
+        if is_slate(picture.show(&frame)) {
+            break;
+        }
+    }
+    assert!(rig.out.health().lost);
+    rig.out.set_off(true);
+    assert_eq!(rig.event().await, Event::ScreenConfirmed { on: false });
+    assert!(!rig.out.health().lost);
+    // Begun without it, and there again.
+    rig.out.set_off(false);
+    assert_eq!(rig.event().await, Event::ScreenSource(false));
+    assert_eq!(rig.event().await, Event::ScreenConfirmed { on: true });
+    assert!(is_slate(picture.show(&next_screen(&mut rig).await)));
+    rig.faults.set_gone(false);
+    assert_eq!(rig.event().await, Event::ScreenSource(true));
+    while is_slate(picture.show(&next_screen(&mut rig).await)) {}
+    assert!(!rig.out.health().lost);
 }
 
 #[tokio::test]

@@ -233,7 +233,9 @@ impl Worker {
         self.camera = None;
         if self.confirmed != orders.serial {
             self.feed.drop_waiting(&self.fanout);
+            // Nobody misses it; whether it is there is not reported by this.
             self.lost = false;
+            self.shared.counters.lost.store(false, Ordering::Relaxed);
             self.retry_at = Some(clock::monotonic());
             self.confirm(orders);
         }
