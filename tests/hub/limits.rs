@@ -44,47 +44,62 @@ async fn a_flooder_hears_why_it_ends_whatever_he_had_under_way() {
         flooders.push(tokio::spawn(async move {
             // In one go, so that the hub has read more than it takes when it takes no more.
             let flood = raw::frame(b"42[\"x\"]").repeat(10_000);
+            let begun = Instant::now();
             x.stream.write_all(&flood).await.unwrap();
             assert_eq!(x.until("error").await["code"], "rate");
             let mut after = Vec::new();
             while let Some(text) = x.text().await {
-                after.push(text);
+                after.push((text, begun.elapsed()));
             }
             after
         }));
     }
     for flooder in flooders {
-        // A `1` would be the library's: it ended the session before it was told to.
-        assert_eq!(flooder.await.unwrap(), ["41"]);
+        for (text, at) in flooder.await.unwrap() {
+            // Anything else would be the library's, which ended the session before its time.
+            assert!(text == "41" || at > SOON, "{text} after {at:?}");
+        }
     }
     hub.stop().await;
 }
 
+/// The hub waits two seconds; where this machine took longer than this, nothing can be said about it.
+const SOON: Duration = Duration::from_secs(1);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flooder_by_polling_hears_why_it_ends_too() {
     let mut hub = Running::start(|options| options.settings.limits.messages_per_second = 10).await;
-    // The hub waits two seconds; an attempt in which this machine took longer says nothing.
-    while flood_by_polling(&hub).await > Duration::from_secs(1) {}
+    for _ in 0..10 {
+        let (_, token) = hub.join_by(&hub.guest_link).await;
+        let begun = Instant::now();
+        let heard = flood_by_polling(&hub, &token).await;
+        if begun.elapsed() < SOON {
+            let refused = heard.contains("\"rate\"") && heard.contains("\u{1e}41");
+            assert!(refused, "{heard}");
+            break;
+        }
+    }
     hub.stop().await;
 }
 
-/// Floods and demands the refusal; how long that took.
-async fn flood_by_polling(hub: &Running) -> Duration {
-    let (_, Redacted(token)) = hub.join_by(&hub.guest_link).await;
+/// Floods; what is heard then.
+async fn flood_by_polling(hub: &Running, Redacted(token): &Redacted<String>) -> String {
     let url = format!("http://{}/socket.io/?EIO=4&transport=polling", hub.address);
     let url = format!("{url}&sid={}", place(&url).await);
-    let post = |body: String| async { http().post(&url).body(body).send().await.unwrap().status() };
-    let auth = json!({"token": token});
-    assert_eq!(post(format!("40{auth}")).await, 200);
-    while !poll(&url).await.contains("40{") {}
-    let flood = ["42[\"x\"]"; 5000].join("\u{1e}");
-    let begun = std::time::Instant::now();
-    assert_eq!(post(flood).await, 200);
-    let heard = poll(&url).await;
-    let elapsed = begun.elapsed();
-    let refused = heard.contains("\"rate\"") && heard.contains("\u{1e}41");
-    assert!(refused || elapsed > Duration::from_secs(1), "{heard}");
-    elapsed
+    let post = |body: String| async { http().post(&url).body(body).send().await.unwrap() };
+    post(format!("40{}", json!({"token": token}))).await;
+    loop {
+        let heard = poll(&url).await;
+        if heard.contains("40{") {
+            break;
+        }
+        // A heartbeat may come first.
+        if !heard.starts_with('2') {
+            return heard;
+        }
+    }
+    post(["42[\"x\"]"; 5000].join("\u{1e}")).await;
+    poll(&url).await
 }
 
 async fn poll(url: &str) -> String {
