@@ -75,6 +75,11 @@ lab: ## the binary on kernel drivers in an emulated machine; about 10 minutes th
 	@scripts/setup.sh
 	@STEPS="$(STEPS)" tests/lab/run.sh
 
+.PHONY: pi
+pi: ## the daemon on an emulated Raspberry Pi, cross-built: its pins, lights and what a killed box leaves; 12 minutes the first time
+	@scripts/setup.sh build
+	@tests/pi/run.sh
+
 drift: ## ten minutes of a sound card whose clock is 300 ppm wrong, in that machine, which wants to be alone; as root
 	@scripts/setup.sh
 	@CARGO_PROFILE_DEV_OPT_LEVEL=2 LAB_LIMIT=1800 STEPS="unit drift" tests/lab/run.sh

@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/steps.sh
+. scripts/apt.sh
 
 fail() { echo "cross: $*" >&2; exit 1; }
 
@@ -23,39 +24,6 @@ try=$cross/try     # what the trial writes
 result=$PWD/target/cross.txt
 running=()
 
-# Packages of both architectures by an apt state of our own, from the machine's own sources.
-apt_state() {
-  local sources=/etc/apt/sources.list.d/debian.sources name=debian.sources
-  [ -e $sources ] || { sources=/etc/apt/sources.list; name=debian.list; }
-  mkdir -p "$cross"/apt/{etc,lists/partial,tools/partial,board/partial}
-  cp $sources "$cross/apt/etc/$name"
-  : >"$cross/apt/status"
-  cat >"$cross/apt/apt.conf" <<CONF
-Dir::Etc::sourcelist "/dev/null";
-Dir::Etc::sourceparts "$cross/apt/etc";
-Dir::State::status "$cross/apt/status";
-Dir::State::lists "$cross/apt/lists";
-Dir::Cache::archives "$cross/apt/board";
-Dir::Cache::pkgcache "";
-Dir::Cache::srcpkgcache "";
-APT::Sandbox::User "$(id -un)";
-APT::Architectures {"amd64"; "arm64";};
-Acquire::Languages "none";
-Debug::NoLocking "true";
-CONF
-  export APT_CONFIG=$cross/apt/apt.conf
-  apt-get -qq update
-}
-
-# What a package depends on directly and whose name begins so.
-needs() { apt-cache depends "$1" | awk -v "name=^$2" '$1 == "Depends:" && $2 ~ name { print $2; exit }'; }
-
-unpack() { # FOLDER PACKAGE...
-  local folder=$1 package
-  shift
-  for package; do dpkg-deb -x "$package" "$folder"; done
-}
-
 # Starts a program of the tools with their libraries, which nothing else that a build runs gets to see.
 wrapper() { # NAME PROGRAM ARGUMENT...
   printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$libraries" "${*:2}" >"$cross/bin/$1"
@@ -67,7 +35,8 @@ toolchain() {
   grep -qs 'VERSION_CODENAME=bookworm' /etc/os-release || fail "the packages' names are those of Debian 12; this is another system"
   [ ! -e "$cross/complete" ] || return 0
   rm -rf "$tools" "$board" "$cross/bin"
-  apt_state
+  apt_state "$cross"
+  mkdir -p "$cross/apt/tools"
   library=$(needs libstd-rust-web-dev libstd-rust-web)
   llvm=$(needs "$library" libllvm)
   [ -n "$llvm" ] || fail "Debian's Rust compiler for browsers (rustc-web) is not in the machine's package sources; add bookworm-security"
@@ -75,11 +44,11 @@ toolchain() {
   (cd "$cross/apt/tools" && apt-get -qq download rustc-web libstd-rust-web-dev:amd64 "$library:amd64" "$llvm:amd64" libz3-4:amd64 \
     libstd-rust-web-dev:arm64 {gcc,g++,cpp}-12-$gnu binutils-$gnu {libgcc,libstdc++}-12-dev-arm64-cross \
     {libgcc-s1,libstdc++6}-arm64-cross qemu-user-static)
-  # With all that they depend on, as if nothing were installed.
+  # With all that they depend on.
   apt-get -qq install --yes --download-only --no-install-recommends \
     libc6-dev:arm64 libasound2-dev:arm64 libssl-dev:arm64 libstdc++6:arm64 >/dev/null
   unpack "$tools" "$cross"/apt/tools/*.deb
-  unpack "$board" "$cross"/apt/board/*.deb
+  unpack "$board" "$cross"/apt/archives/*.deb
   unset APT_CONFIG
   libraries=$tools/usr/lib/x86_64-linux-gnu:$(dirname "$(find "$tools/usr/lib" -name 'libLLVM*.so*' -print -quit)")
   mkdir -p "$cross/bin"

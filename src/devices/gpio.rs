@@ -18,19 +18,21 @@ use std::time::Duration;
 
 use super::{ButtonEdge, DeviceError, Panel, PanelInput, PanelSink};
 use crate::clock;
-use crate::config::{PanelLine, PanelSettings};
+use crate::config::{PanelBackend, PanelLine, PanelSettings};
 use crate::room::{Button, Led, Pattern, Timestamp};
 use pattern::play;
 
 pub use chardev::GpioChipInfo;
 pub(super) use chardev::list;
-pub(super) use leds::{list as list_leds, set_safe};
+pub(super) use leds::list as list_leds;
 pub(super) use probe::{await_press, blink, read_button};
 
 /// Between two attempts to get a line.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// Longest wait for an edge before the end is looked for.
 const LOOK_UP: Duration = Duration::from_millis(500);
+/// What a GPIO line is that nobody drives.
+const RELEASED: &str = "released; its wiring makes it safe";
 /// Longest wait of the lights where nothing blinks.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -38,6 +40,9 @@ const IDLE: Duration = Duration::from_secs(60);
 trait LightBoard: Send + Sync {
     /// Takes a line to drive it. The error is a sentence that names the line.
     fn output(&self, line: &PanelLine, lit: bool) -> Result<Box<dyn Output>, String>;
+    /// Makes what a killed program left there safe: lights it where it stays as it is told, else releases it, and the wiring
+    /// decides. What it is then, for a sentence. The error is one, too, and names the line.
+    fn make_safe(&self, line: &PanelLine, lit: bool) -> Result<&'static str, String>;
 }
 
 /// Where all lines come from.
@@ -111,6 +116,39 @@ pub(super) fn open_kernel_lights(
 ) -> Result<Box<dyn Panel>, DeviceError> {
     let stopping = Arc::new(AtomicBool::new(false));
     light(Arc::new(leds::LedClass::below(root)), settings, stopping)
+}
+
+/// What a light shows when nobody says what leaves the box: microphone and camera closed, nothing of a meeting.
+fn lit_when_safe(led: Led) -> bool {
+    match led {
+        Led::Mic | Led::Camera => true,
+        Led::Status => false,
+    }
+}
+
+/// Puts every light that is configured to its safe state; what became of each, as a sentence. `root` as for
+/// [`open_kernel_lights`].
+pub(super) fn set_safe(settings: &PanelSettings, root: &Path) -> Vec<Result<String, String>> {
+    match settings.backend {
+        PanelBackend::Kernel => make_safe(&leds::LedClass::below(root), settings),
+        PanelBackend::Chardev => make_safe(&chardev::Chardev, settings),
+        PanelBackend::Rppal => make_safe(&pi::RaspberryPi, settings),
+        PanelBackend::None | PanelBackend::SimVirtual => Vec::new(),
+    }
+}
+
+fn make_safe(board: &dyn LightBoard, settings: &PanelSettings) -> Vec<Result<String, String>> {
+    [Led::Mic, Led::Camera, Led::Status]
+        .into_iter()
+        .zip(&settings.leds)
+        .filter_map(|(led, line)| Some((led, line.as_ref()?)))
+        .map(|(led, line)| {
+            board
+                .make_safe(line, lit_when_safe(led))
+                .map(|now| format!("panel light {led:?} ({}) is {now}", line.line))
+                .map_err(|problem| format!("panel light {led:?}: {problem}"))
+        })
+        .collect()
 }
 
 fn no_thread(error: std::io::Error) -> DeviceError {
@@ -298,7 +336,7 @@ impl Lamps {
     fn rest(&mut self) {
         for lamp in &mut self.lamps {
             if let Some(output) = &mut lamp.output
-                && let Err(problem) = output.rest(leds::lit_when_safe(lamp.led))
+                && let Err(problem) = output.rest(lit_when_safe(lamp.led))
             {
                 log::debug!("panel light {:?}: {problem}", lamp.led);
             }

@@ -365,23 +365,14 @@ pub fn open_lights(settings: &PanelSettings, root: &Path) -> Result<Box<dyn Pane
     }
 }
 
-/// Puts the lights that keep what they were told last (those of the kernel's LED class) to their safe state: microphone
-/// and camera lit, which is closed, status dark. A GPIO line falls to its own safe state when its holder is gone, by
-/// its wiring. What became of each light, as a sentence; `root` as in [`open_lights`].
+/// Puts the lights to their safe state, whatever a daemon that was killed left there. Those of the kernel's LED class:
+/// microphone and camera lit, which is closed, status dark. A GPIO line is made an input and falls to what its wiring makes
+/// of it; not every driver does that when its holder is gone, and of pins driven through the chip's registers no driver
+/// knows. What became of each light, as a sentence; `root` as in [`open_lights`].
 pub fn set_lights_safe(settings: &PanelSettings, root: &Path) -> Vec<Result<String, String>> {
-    match settings.backend {
-        PanelBackend::Kernel => gpio::set_safe(settings, root),
-        PanelBackend::Chardev | PanelBackend::Rppal => {
-            vec![Ok(
-                "the panel's GPIO lines are released; their wiring makes the lights safe"
-                    .to_owned(),
-            )]
-        }
-        PanelBackend::None | PanelBackend::SimVirtual => {
-            vec![Ok(
-                "no panel is configured, so there are no lights to make safe".to_owned(),
-            )]
-        }
+    match gpio::set_safe(settings, root) {
+        told if told.is_empty() => vec![Ok("the panel has no lights to make safe".to_owned())],
+        told => told,
     }
 }
 

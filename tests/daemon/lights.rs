@@ -70,6 +70,24 @@ fn the_microphone_light_is_lit_without_a_daemon() {
 }
 
 #[test]
+fn lines_of_a_chip_are_released_or_named() {
+    let setup = tree("safe-lines");
+    configure(
+        &setup,
+        "[panel]\nbackend = \"chardev\"\n[panel.leds.mic]\nchip = \"no-such-chip\"\nline = 27\n",
+    );
+    let output = safe_state(&setup, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = log(&output);
+    assert!(
+        said.contains("panel light Mic: no GPIO chip is called no-such-chip"),
+        "{said}"
+    );
+    // Nothing of the kernel's is touched.
+    assert_eq!(brightness(&setup, "huddled:red:micmute"), "0");
+}
+
+#[test]
 fn without_a_valid_configuration_nothing_says_which_lights_there_are() {
     let setup = tree("safe-invalid");
     configure(&setup, "[panel]\nbackend = \"paper\"\n");

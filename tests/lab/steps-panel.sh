@@ -119,14 +119,15 @@ step_rppal() {
   dd if=/dev/zero of=/dev/gpiomem bs=4096 count=1 2>/dev/null
   mkdir -p /run/c
   rm -rf /run/c/state
-  # No server, no camera, no peer: the button works.
+  # No server, no peer: the buttons work.
   {
-    printf '[control]\nsocket = "/run/c/control.sock"\n[panel]\nbackend = "rppal"\n'
-    printf '[panel.buttons.mic]\nline = "17"\n[panel.leds.mic]\nline = "27"\n'
+    printf '[control]\nsocket = "/run/c/control.sock"\n[camera]\ndevice = "sim:testcard"\n'
+    printf '[video]\nwidth = 320\nheight = 180\nframe_rate = 5\n[panel]\nbackend = "rppal"\n'
+    printf '[panel.buttons.mic]\nline = "17"\n[panel.buttons.camera]\nline = "22"\n[panel.leds.mic]\nline = "27"\n'
   } > /run/c/config.toml
   c() { /run/bin/huddlectl --socket /run/c/control.sock --json "$@"; }
-  start c
-  local box_c=$! seen=$failures
+  start c --allow-sim
+  local box_c=$! seen=$failures off
   within 30 "box C answers" status c .version
   # 32 bits at this offset.
   register() { od -An -tx4 -j$(($1)) -N4 /dev/gpiomem | tr -d ' '; }
@@ -135,12 +136,17 @@ step_rppal() {
   within 10 "it is low while the microphone is open (GPCLR0)" is 0x28 0x08000000 0x08000000
   # It was lit while the box started.
   dd if=/dev/zero of=/dev/gpiomem bs=4 seek=7 count=1 conv=notrunc 2>/dev/null
-  push() { echo pull-up > $sim/sim_gpio17/pull; nap 0.1; echo pull-down > $sim/sim_gpio17/pull; nap 0.5; }
-  push
+  push() { echo pull-up > "$sim/sim_gpio$1/pull"; nap 0.1; echo pull-down > "$sim/sim_gpio$1/pull"; nap 0.5; }
+  push 17
   within 10 "an edge of BCM 17 mutes" status c '.microphone.muted and .microphone.confirmed'
   within 5 "BCM 27 is set high (GPSET0)" is 0x1c 0x08000000 0x08000000
-  push
+  push 17
   within 10 "another opens" status c '.microphone.muted == false'
+  # Each button has its own edges: none waits for another's, and no release takes the place of its press.
+  for off in true false true false; do
+    push 22
+    within 10 "BCM 22: camera off is $off" status c ".camera.off == $off"
+  done
   kill -TERM $box_c
   wait $box_c
   check "C ends cleanly" [ $? = 0 ]

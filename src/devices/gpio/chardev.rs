@@ -8,7 +8,7 @@ use gpiocdev::chip::{Chip, chips};
 use gpiocdev::line::{Bias, EdgeDetection, EdgeKind, Info, Value};
 use gpiocdev::request::Config;
 
-use super::{Board, Input, LightBoard, Output};
+use super::{Board, Input, LightBoard, Output, RELEASED};
 use crate::config::PanelLine;
 use crate::room::Timestamp;
 
@@ -150,17 +150,37 @@ fn find(line: &PanelLine) -> Result<Found, String> {
     } else {
         format!("GPIO chip {title}, line {offset} ({})", info.name)
     };
-    if info.used {
-        let holder = if info.consumer.is_empty() {
-            "the kernel"
-        } else {
-            &info.consumer
-        };
-        return Err(format!(
-            "{title} is held by {holder}; free it there or name another line"
-        ));
-    }
+    refuse_held(&title, &info)?;
     Ok(Found { chip, title, info })
+}
+
+/// The error of a line that something else has.
+fn refuse_held(title: &str, info: &Info) -> Result<(), String> {
+    if !info.used {
+        return Ok(());
+    }
+    let holder = if info.consumer.is_empty() {
+        "the kernel"
+    } else {
+        &info.consumer
+    };
+    Err(format!(
+        "{title} is held by {holder}; free it there or name another line"
+    ))
+}
+
+/// For those who reach a line past the kernel, which would not refuse them: whether something else has it, in the first
+/// chip with one of these labels. What cannot be looked at is not held.
+pub(super) fn refuse_held_line(labels: &[&str], offset: u32) -> Result<(), String> {
+    let chips = list();
+    let Some(chip) = chips.iter().find(|c| labels.contains(&c.label.as_str())) else {
+        return Ok(());
+    };
+    let Ok(info) = Chip::from_name(&chip.name).and_then(|chip| chip.line_info(offset)) else {
+        return Ok(());
+    };
+    let title = format!("GPIO chip {} ({}), line {offset}", chip.name, chip.label);
+    refuse_held(&title, &info)
 }
 
 /// Asks the kernel for a line, configured by `configure`.
@@ -222,6 +242,14 @@ impl LightBoard for Chardev {
             config.as_output(value(lit));
         })?;
         Ok(Box::new(Light(held)))
+    }
+
+    fn make_safe(&self, line: &PanelLine, _lit: bool) -> Result<&'static str, String> {
+        // The driver may have left it as the daemon drove it: Raspberry Pi's own kernels do.
+        request(line, |config| {
+            config.as_input();
+        })?;
+        Ok(RELEASED)
     }
 }
 

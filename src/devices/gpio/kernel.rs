@@ -43,6 +43,10 @@ impl LightBoard for Kernel {
     fn output(&self, line: &PanelLine, lit: bool) -> Result<Box<dyn Output>, String> {
         self.leds.output(line, lit)
     }
+
+    fn make_safe(&self, line: &PanelLine, lit: bool) -> Result<&'static str, String> {
+        self.leds.make_safe(line, lit)
+    }
 }
 
 /// A key, or a switch.

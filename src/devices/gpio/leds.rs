@@ -1,14 +1,13 @@
 //! Lights that the kernel drives itself, as files of the LED class (Documentation/leds/leds-class.rst of the kernel).
 //!
-//! Unlike a GPIO line such a light keeps what it was told last when the program is gone; [`set_safe`] is for then.
+//! Such a light keeps what it was told last when the program is gone; `make_safe` is for then.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use super::{LightBoard, Output};
-use crate::config::{PanelLine, PanelSettings};
-use crate::room::Led;
+use crate::config::PanelLine;
 
 /// Where the kernel lists them, below the root folder.
 const FOLDER: &str = "sys/class/leds";
@@ -85,6 +84,11 @@ impl LightBoard for LedClass {
         light.set(lit)?;
         Ok(Box::new(light))
     }
+
+    fn make_safe(&self, line: &PanelLine, lit: bool) -> Result<&'static str, String> {
+        self.output(line, lit)?;
+        Ok(if lit { "lit" } else { "dark" })
+    }
 }
 
 /// One folder of the class.
@@ -152,41 +156,12 @@ pub(in crate::devices) fn list() -> Vec<String> {
     LedClass::below(Path::new("/")).names()
 }
 
-/// What a light shows when nobody says what leaves the box: microphone and camera closed, nothing of a meeting.
-pub(super) fn lit_when_safe(led: Led) -> bool {
-    match led {
-        Led::Mic | Led::Camera => true,
-        Led::Status => false,
-    }
-}
-
-/// Puts every light that is configured to its safe state; what became of each, as a sentence.
-pub(in crate::devices) fn set_safe(
-    settings: &PanelSettings,
-    root: &Path,
-) -> Vec<Result<String, String>> {
-    let board = LedClass::below(root);
-    [Led::Mic, Led::Camera, Led::Status]
-        .into_iter()
-        .zip(&settings.leds)
-        .filter_map(|(led, line)| Some((led, line.as_ref()?)))
-        .map(|(led, line)| {
-            let lit = lit_when_safe(led);
-            let shown = if lit { "lit" } else { "dark" };
-            board
-                .output(line, lit)
-                .map(|_| format!("panel light {led:?} ({}) is {shown}", line.line))
-                .map_err(|problem| format!("panel light {led:?}: {problem}"))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::PanelBackend;
-    use crate::devices::open_lights;
-    use crate::room::{Color, Pattern, Shape};
+    use crate::config::{PanelBackend, PanelSettings};
+    use crate::devices::{open_lights, set_lights_safe};
+    use crate::room::{Color, Led, Pattern, Shape};
     use std::time::{Duration, Instant};
 
     /// A tree that stands for `/sys`, with lights that are on, blink or are dark.
@@ -265,7 +240,7 @@ mod tests {
             "huddled:rgb:camera",
             "huddled:white:status",
         ];
-        let told = set_safe(&settings(names), &tree.0);
+        let told = set_lights_safe(&settings(names), &tree.0);
         assert_eq!(
             told.iter().filter(|told| told.is_ok()).count(),
             3,
@@ -285,7 +260,7 @@ mod tests {
         let tree = Tree::new("missing");
         tree.add("mic", &[("brightness", "0"), ("max_brightness", "7")]);
         fs::write(tree.0.join("brightness"), "outside").unwrap();
-        let told = set_safe(&settings(["mic", "camera", "../../.."]), &tree.0);
+        let told = set_lights_safe(&settings(["mic", "camera", "../../.."]), &tree.0);
         assert!(told[0].is_ok());
         assert_eq!(tree.read("mic", "brightness"), "7");
         let complaint = told[1].clone().unwrap_err();

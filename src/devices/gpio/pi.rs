@@ -1,10 +1,11 @@
 //! The Raspberry Pi's own pins through rppal: levels by the mapped registers, edges by the character device.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use rppal::gpio::{Bias, Error, Event, Gpio, InputPin, Level, OutputPin, Trigger};
+use rppal::gpio::{Bias, Error, Event, Gpio, InputPin, IoPin, Level, Mode, Pin, Trigger};
 
-use super::{Board, Input, LightBoard, Output};
+use super::{Board, Input, LightBoard, Output, RELEASED, chardev};
 use crate::config::PanelLine;
 use crate::room::Timestamp;
 
@@ -12,18 +13,38 @@ use crate::room::Timestamp;
 #[derive(Debug)]
 pub(super) struct RaspberryPi;
 
+/// What the kernel calls the chips that rppal knows.
+const LABELS: [&str; 3] = ["pinctrl-bcm2835", "pinctrl-bcm2711", "pinctrl-rp1"];
+
 /// The pin and its name for people.
-fn pin(line: &PanelLine) -> Result<(rppal::gpio::Pin, String), String> {
+fn pin(line: &PanelLine) -> Result<(Pin, String), String> {
     let title = format!("Raspberry Pi pin BCM {}", line.line);
     // The configuration has seen to it.
     let number = line
         .line
-        .parse()
+        .parse::<u8>()
         .map_err(|_| format!("{title} is not a number"))?;
     let pin = Gpio::new()
         .and_then(|gpio| gpio.get(number))
         .map_err(|error| format!("{title}: {}", hint(&error)))?;
+    // The registers would not mind.
+    chardev::refuse_held_line(&LABELS, number.into())
+        .map_err(|problem| format!("{title}: {problem}"))?;
     Ok((pin, title))
+}
+
+/// An input with the level that it will be driven to. At its end it stays what it was made, where rppal would put back what
+/// it found, which after a program that was killed is an output.
+fn io(pin: Pin, level: Level) -> IoPin {
+    let mut pin = pin.into_io(Mode::Input);
+    pin.set_reset_on_drop(false);
+    pin.write(level);
+    pin
+}
+
+/// What lights a lamp, or does not, by its wiring.
+fn level(line: &PanelLine, lit: bool) -> Level {
+    (lit != line.active_low).into()
 }
 
 fn hint(error: &Error) -> String {
@@ -31,10 +52,17 @@ fn hint(error: &Error) -> String {
         Error::UnknownModel => {
             "this is no Raspberry Pi that rppal knows; use backend \"chardev\"".to_owned()
         }
+        Error::PermissionDenied(path) if path == "/dev/mem" => {
+            "the kernel has no /dev/gpiomem and gives /dev/mem to nobody; use backend \"chardev\""
+                .to_owned()
+        }
         Error::PermissionDenied(path) => format!(
             "no permission for {path}; the user of huddled must be in the group gpio, or use backend \"chardev\""
         ),
         Error::PinUsed(_) => "two keys of the panel name this pin; change one".to_owned(),
+        Error::PinNotAvailable(_) => {
+            "this Raspberry Pi has no such pin; those of the header are 0 to 27".to_owned()
+        }
         other => format!("{other}; use backend \"chardev\" where the kernel has no /dev/gpiomem"),
     }
 }
@@ -55,11 +83,20 @@ impl Board for RaspberryPi {
         if let Some(bias) = bias(line) {
             pin.set_bias(bias);
         }
-        // Who holds the line already is what the kernel says here.
-        pin.set_interrupt(Trigger::Both, None)
-            .map_err(|error| format!("{title}: {}", hint(&error)))?;
+        let failed = |error: Error| format!("{title}: {}", hint(&error));
+        // Refused here if the kernel refuses it; the other way it would say so later.
+        pin.set_interrupt(Trigger::Both, None).map_err(failed)?;
+        // Not waited for by poll_interrupt: one call of that holds off those of all other pins, and keeps of their edges
+        // the last, so that a short press beside it would be a release alone.
+        let (sender, edges) = channel();
+        pin.set_async_interrupt(Trigger::Both, None, move |event| {
+            // The button may be on its way out.
+            let _ = sender.send(event);
+        })
+        .map_err(failed)?;
         Ok(Box::new(Button {
             pin,
+            edges,
             title,
             active_low: line.active_low,
         }))
@@ -68,21 +105,25 @@ impl Board for RaspberryPi {
 
 impl LightBoard for RaspberryPi {
     fn output(&self, line: &PanelLine, lit: bool) -> Result<Box<dyn Output>, String> {
-        let (pin, _) = pin(line)?;
-        let pin = if lit != line.active_low {
-            pin.into_output_high()
-        } else {
-            pin.into_output_low()
-        };
+        let level = level(line, lit);
+        let mut pin = io(pin(line)?.0, level);
+        pin.set_mode(Mode::Output);
         Ok(Box::new(Light {
             pin,
-            active_low: line.active_low,
+            line: line.clone(),
         }))
+    }
+
+    fn make_safe(&self, line: &PanelLine, lit: bool) -> Result<&'static str, String> {
+        io(pin(line)?.0, level(line, lit));
+        Ok(RELEASED)
     }
 }
 
 struct Button {
     pin: InputPin,
+    /// From rppal's own thread for this pin.
+    edges: Receiver<Event>,
     title: String,
     active_low: bool,
 }
@@ -93,9 +134,15 @@ impl Input for Button {
     }
 
     fn wait(&mut self, longest: Duration) -> Result<Option<(bool, Timestamp)>, String> {
-        let event = self.pin.poll_interrupt(false, Some(longest));
-        let event = event.map_err(|error| format!("{}: {}", self.title, hint(&error)))?;
-        Ok(event.map(|event| edge(&event, self.active_low)))
+        match self.edges.recv_timeout(longest) {
+            Ok(event) => Ok(Some(edge(&event, self.active_low))),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                let ended = self.pin.clear_async_interrupt();
+                let why = ended.map_or_else(|error| hint(&error), |()| "it ended".to_owned());
+                Err(format!("{}: no more edges: {why}", self.title))
+            }
+        }
     }
 }
 
@@ -108,20 +155,22 @@ fn edge(event: &Event, active_low: bool) -> (bool, Timestamp) {
     )
 }
 
-/// On drop the pin is again what it was before.
+/// On drop the pin is an input, and falls to what the board's wiring makes of it.
 struct Light {
-    pin: OutputPin,
-    active_low: bool,
+    pin: IoPin,
+    line: PanelLine,
 }
 
 impl Output for Light {
     fn set(&mut self, lit: bool) -> Result<(), String> {
-        self.pin.write(if lit != self.active_low {
-            Level::High
-        } else {
-            Level::Low
-        });
+        self.pin.write(level(&self.line, lit));
         Ok(())
+    }
+}
+
+impl Drop for Light {
+    fn drop(&mut self) {
+        self.pin.set_mode(Mode::Input);
     }
 }
 

@@ -67,6 +67,14 @@ impl LightBoard for FakeBoard {
         self.0.drive(&line.line, Some(lit));
         Ok(Box::new(FakeLine(Arc::clone(&self.0), line.line.clone())))
     }
+
+    fn make_safe(&self, line: &PanelLine, lit: bool) -> Result<&'static str, String> {
+        if self.0.state().missing {
+            return Err("not there".to_owned());
+        }
+        self.0.drive(&line.line, Some(lit));
+        Ok("safe")
+    }
 }
 
 impl Input for FakeLine {
@@ -146,6 +154,25 @@ fn a_light_follows_its_order_and_its_line_is_released_at_the_end() {
     });
     drop(panel);
     assert_eq!(fake.state().driven[2..], [("mic".to_owned(), None)]);
+}
+
+#[test]
+fn what_a_killed_program_left_is_made_safe_light_by_light() {
+    let fake = Arc::new(Fake::default());
+    let settings = PanelSettings {
+        backend: PanelBackend::Chardev,
+        buttons: [line("button"), None, None],
+        leds: [line("mic"), line("camera"), line("status")],
+    };
+    let told = make_safe(&FakeBoard(Arc::clone(&fake)), &settings);
+    assert_eq!(told[0], Ok("panel light Mic (mic) is safe".to_owned()));
+    // Microphone and camera closed, nothing of a meeting; the buttons are nobody's business.
+    let lit = [("mic", true), ("camera", true), ("status", false)];
+    let lit = lit.map(|(name, lit)| (name.to_owned(), Some(lit)));
+    assert_eq!(fake.state().driven, lit);
+    fake.state().missing = true;
+    let told = make_safe(&FakeBoard(fake), &settings);
+    assert_eq!(told[2], Err("panel light Status: not there".to_owned()));
 }
 
 #[test]
