@@ -13,6 +13,7 @@ daemon() {
 
 step "encoding once for 1, 3 and 7 peers" encode
 step "marking packets" cargo bench --locked --bench marking
+step "a press and its light" cargo bench --locked --bench light
 step "the optimised daemon" cargo build --locked --release --bins
 step "the whole daemon" daemon
 rm -f "$out"
