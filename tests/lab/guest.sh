@@ -161,11 +161,12 @@ start() {
   RUST_BACKTRACE=1 /run/bin/huddled run --config "/run/$box/config.toml" --state-dir "/run/$box/state" "$@" \
     > "$lab/logs/$box" 2>&1 &
 }
-# What somebody says in A's room.
+# What somebody says in A's room, without a pause.
 speak() {
   systemctl is-active -q lab-tone ||
-    systemd-run -q --collect --unit=lab-tone -p Restart=always -p RestartSec=1 -p StartLimitIntervalSec=0 -p StandardOutput=null \
-      speaker-test -t sine -f 440 -D plughw:CARD=Loopback,DEV=0,SUBDEV=0 -r 48000 -c 1
+    systemd-run -q --collect --unit=lab-tone -p Restart=always -p RestartSec=1 -p StartLimitIntervalSec=0 \
+      sh -c "perl $lab/tone.pl 440 |
+        aplay -q --buffer-time=1000000 --period-time=100000 -t raw -f S16_LE -r 48000 -c 1 -D plughw:CARD=Loopback,DEV=0,SUBDEV=0"
 }
 hush() { systemctl stop lab-tone 2>/dev/null; }
 # What the room of A hears of B.

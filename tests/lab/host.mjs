@@ -41,8 +41,10 @@ function steady(bytes, hertz, channels, seconds, known) {
   const rate = 48000;
   const piece = rate / 100;
   const frames = Math.floor(bytes.length / (2 * channels));
-  const first = Math.max(0, frames - seconds * rate);
-  const count = Math.floor((frames - first) / piece);
+  // Without the last second, in which it ends.
+  const last = frames - rate;
+  const first = Math.max(0, last - seconds * rate);
+  const count = Math.floor((last - first) / piece);
   const phases = [];
   const strengths = [];
   const turn = (2 * Math.PI * hertz) / rate;

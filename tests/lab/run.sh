@@ -39,7 +39,7 @@ for program in huddled huddlectl; do
   strip -o "$share/$program" "target/debug/$program"
   cmp -s "$share/$program" "$share/bin/$program" && rm "$share/$program" || mv "$share/$program" "$share/bin/$program"
 done
-cp "$here"/{guest.sh,steps-*.sh,keys.pl,hang.pl} config/panel-kernel.toml "$share/"
+cp "$here"/{guest.sh,steps-*.sh,keys.pl,hang.pl,tone.pl} config/panel-kernel.toml "$share/"
 cp systemd/huddled* "$share/package/"
 echo "${LAB_PATIENCE:-4}" > "$share/patience"
 echo "${DRIFT_SECONDS:-600}" > "$share/drift"

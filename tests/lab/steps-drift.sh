@@ -35,7 +35,8 @@ step_drift() {
   # The emulated machine stands still now and then for longer than a buffer of its sound card; the drivers say so, and a
   # tone may break as often as they do. A clock that differs would break it besides. With many of them nothing is shown.
   xruns() { echo $(($(figure a "$1") + $(outside health && jq -r "$2" <<< "${seen#*: }"))); }
-  speech() { xruns .audio_out.xruns .speaker.xruns; }
+  tone_xruns() { journalctl -q -u lab-tone -o cat | grep -c underrun; }
+  speech() { echo $(($(xruns .audio_out.xruns .speaker.xruns) + $(tone_xruns))); }
   voice() { xruns .speaker.xruns .audio_out.xruns; }
   speech_before=$(speech)
   voice_before=$(voice)
@@ -54,7 +55,7 @@ step_drift() {
   wait $recording
   speech_xruns=$(($(speech) - speech_before))
   voice_xruns=$(($(voice) - voice_before))
-  echo "the emulated machine was late: $speech_xruns xruns on the way from A to B, $voice_xruns on the way back"
+  echo "the emulated machine was late: $speech_xruns xruns on the way from A to B, $(tone_xruns) of them of who speaks, $voice_xruns on the way back"
   check "seldom enough to show something" [ $((speech_xruns + voice_xruns)) -le $((length / 20)) ]
   outside stop && ok "B ends cleanly" || bad "B ends cleanly"
   systemctl stop huddled
