@@ -82,7 +82,7 @@ function steady(bytes, hertz, channels, seconds, known) {
   const ppm = (mean / (2 * Math.PI * hertz * 0.01)) * 1e6;
   const places = breaks.slice(0, 8).map(({ from, to }) => `${from.toFixed(2)} to ${to.toFixed(2)} s`).join(', ');
   const seen = `${(count / 100).toFixed(0)} s at ${hertz} Hz ${ppm >= 0 ? '+' : '-'} ${Math.abs(ppm).toFixed(0)} ppm, strength ${usual.toFixed(0)}, largest move of phase in 10 ms ${Math.max(...moved.map((m) => Math.abs(m - mean))).toFixed(3)} rad, ${breaks.length} breaks of at most ${known}${places && `: ${places}`}`;
-  return [usual > 500 && count >= seconds * 99 && breaks.length <= known, seen];
+  return [usual > 500 && count >= (seconds - 1) * 99 && breaks.length <= known, seen];
 }
 
 function picture(bytes, what) {
