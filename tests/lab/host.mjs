@@ -36,7 +36,8 @@ function tone(bytes, hertz, channels) {
 
 // A tone that must go on without a break: 10 ms pieces of the last SECONDS are compared with a tone of the frequency
 // that the whole has. Its phase may move as two clocks do that follow each other, and its strength not at all. What
-// breaks within 5 s is one break: a gap is followed by the change of delay that it caused. Some have causes that are known.
+// breaks within 5 s is one break: a gap is followed by the change of delay that it caused; what goes on for longer is
+// several. Some have causes that are known.
 function steady(bytes, hertz, channels, seconds, known) {
   const rate = 48000;
   const piece = rate / 100;
@@ -76,7 +77,7 @@ function steady(bytes, hertz, channels, seconds, known) {
     const fades = Math.abs(strengths[n] - usual) > usual / 5;
     if (!jumps && !fades) continue;
     const at = n / 100;
-    if (at - breaks.at(-1)?.to < 5) breaks.at(-1).to = at;
+    if (at - breaks.at(-1)?.from < 5) breaks.at(-1).to = at;
     else breaks.push({ from: at, to: at });
   }
   const ppm = (mean / (2 * Math.PI * hertz * 0.01)) * 1e6;

@@ -16,7 +16,8 @@ step_drift() {
   shift_of 0 100030
   shift_of 1 99970
   outside() { look /dev/null "$@"; }
-  b_outside() { outside health && jq -e "$1" <<< "${seen#*: }"; }
+  health_of_b() { outside health && printf '%s\n' "${seen#*: }"; }
+  b_outside() { health_of_b | jq -e "$1"; }
   outside start && ok "B runs outside" || bad "B runs outside"
   systemctl start --no-block huddled
   speak
@@ -37,12 +38,11 @@ step_drift() {
   # A clock that is not followed would be off by a period 18 times in ten minutes.
   tone_xruns() { journalctl -q -u lab-tone -o cat | grep -c underrun; }
   causes() { jq "$1 + (.peers_in[0].audio.concealed_ms / 10 | ceil)"; }
-  health_of_b() { outside health && printf '%s\n' "${seen#*: }"; }
   speech() { echo $(($(figure a .audio_out.xruns) + $(health_of_b | causes .speaker.xruns) + $(tone_xruns))); }
   voice() { echo $(($(a health | causes .speaker.xruns) + $(health_of_b | jq .audio_out.xruns))); }
   speech_before=$(speech)
   voice_before=$(voice)
-  timeout $((length + 60)) arecord -q --buffer-time=2000000 -D hw:CARD=Loopback,DEV=1,SUBDEV=1 -f S16_LE -r 48000 -c "$channels" -d "$length" -t raw /root/heard.raw &
+  timeout $((length + 60)) arecord -q --buffer-time=2000000 -D hw:CARD=Loopback,DEV=1,SUBDEV=1 -f S16_LE -r 48000 -c "$channels" -d "$length" -t raw /var/tmp/heard.raw &
   local recording=$!
   end=$(($(now) + length * 1000000))
   while
@@ -64,10 +64,10 @@ step_drift() {
   hush
   outside heard steady 440 1 "$length" $speech_causes && ok "B heard A, whose tone broke at most $speech_causes times" || bad "B heard A without a break"
   echo "B: $seen"
-  look /root/heard.raw steady 880 "$channels" "$length" $voice_causes && ok "A's card played B, whose tone broke at most $voice_causes times" || bad "A's card played B without a break"
+  look /var/tmp/heard.raw steady 880 "$channels" "$length" $voice_causes && ok "A's card played B, whose tone broke at most $voice_causes times" || bad "A's card played B without a break"
   echo "A: $seen"
   shift_of 0 100000
   shift_of 1 100000
-  rm -f /root/heard.raw
+  rm -f /var/tmp/heard.raw
   boxes
 }
