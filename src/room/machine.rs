@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::backoff::Rng;
+use super::budget::Descriptions;
 use super::effect::Effect;
 use super::event::{DeniedReason, Event, PeerEvent, Stage};
 use super::gesture::Gestures;
@@ -49,6 +50,7 @@ enum Life {
 pub struct Room {
     settings: RoomSettings,
     life: Life,
+    descriptions: Descriptions,
     rng: Rng,
     out: Outbox,
     signaling: Signaling,
@@ -111,6 +113,7 @@ impl Room {
         Room {
             settings,
             life: Life::New,
+            descriptions: Descriptions::default(),
             rng: Rng::new(seed),
             out: Outbox::default(),
             signaling,
@@ -393,6 +396,7 @@ impl Room {
                 sharing: self.media.share.live,
                 heard_at: self.signaling.heard_at,
                 resumed_at: self.signaling.resumed_at,
+                descriptions: &mut self.descriptions,
                 rng: &mut self.rng,
                 out: &mut self.out,
             };
@@ -440,6 +444,7 @@ impl Room {
                 sharing: self.media.share.live,
                 heard_at: self.signaling.heard_at,
                 resumed_at: self.signaling.resumed_at,
+                descriptions: &mut self.descriptions,
                 rng: &mut self.rng,
                 out: &mut self.out,
             };

@@ -19,6 +19,7 @@
 )]
 
 mod backoff;
+mod budget;
 mod effect;
 mod event;
 mod gesture;

@@ -18,6 +18,7 @@ use flow::Flow;
 use share::{Carrying, RemoteScreen};
 
 use super::backoff::Rng;
+use super::budget::Descriptions;
 use super::message::Participant;
 use super::negotiation::Negotiation;
 use super::outbox::Outbox;
@@ -73,6 +74,8 @@ pub(super) struct Context<'a> {
     pub(super) heard_at: Timestamp,
     /// When it was heard again after a pause.
     pub(super) resumed_at: Timestamp,
+    /// What the members have used of their budgets.
+    pub(super) descriptions: &'a mut Descriptions,
     pub(super) rng: &'a mut Rng,
     pub(super) out: &'a mut Outbox,
 }
@@ -181,7 +184,7 @@ pub(super) struct Peer {
     keyframe_at: Option<Timestamp>,
     /// When the old path healed by itself.
     healed_at: Option<Timestamp>,
-    /// A box's restart offer that waits until then for the old path to heal.
+    /// An offer that waits: a box's restart until the old path had its time to heal, or the newest of too many.
     held: Option<(Timestamp, Sdp, Dialect)>,
 
     /// The next connection attempt. Waits while the link or the server is away, as do the next two.

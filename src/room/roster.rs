@@ -297,6 +297,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::super::backoff::Rng;
+    use super::super::budget::Descriptions;
     use super::super::outbox::Outbox;
     use super::super::settings::RecoverySettings;
     use super::super::types::SessionId;
@@ -315,6 +316,7 @@ mod tests {
     fn with_roster(rows: &[&str], work: impl FnOnce(&mut Roster, &mut Context<'_>)) {
         let own = PeerId::new("me");
         let recovery = RecoverySettings::default();
+        let mut descriptions = Descriptions::default();
         let (mut rng, mut out) = (Rng::new(1), Outbox::default());
         out.set_joined(Some(SessionId(1)));
         let mut cx = Context {
@@ -324,6 +326,7 @@ mod tests {
             sharing: false,
             heard_at: Timestamp::default(),
             resumed_at: Timestamp::default(),
+            descriptions: &mut descriptions,
             rng: &mut rng,
             out: &mut out,
         };

@@ -1,6 +1,7 @@
 //! Stories in virtual time.
 
 mod answers;
+mod budgets;
 mod dialects;
 mod healing;
 mod joining;

@@ -17,6 +17,9 @@ impl Peer {
     ) {
         let twin = self.ready_at.is_some_and(|at| now.since(at) < TWIN);
         self.mark_heard();
+        if !twin && self.is_beyond_budget(cx, now).is_some() {
+            return;
+        }
         if !twin {
             self.ready_at = Some(now);
             self.dialect = Some(dialect);
@@ -85,6 +88,11 @@ impl Peer {
         if self.offers.contains(&sdp) {
             return;
         }
+        if let Some(until) = self.is_beyond_budget(cx, now) {
+            // The newest waits, because its sender may mean it after all.
+            self.held = Some((until, sdp, dialect));
+            return;
+        }
         self.dialect = Some(dialect);
         self.is_box = sdp.is_from_box();
         let was_well = self.phase == PeerPhase::Connected;
@@ -145,15 +153,22 @@ impl Peer {
         let Some(connection) = &mut self.connection else {
             return;
         };
-        if connection.negotiation.is_of_another(&sdp) {
+        let is_of_another = connection.negotiation.is_of_another(&sdp);
+        let is_late = self.state != ConnectionState::Connected
+            && connection.negotiation.is_contradicted_by(&sdp);
+        if (is_of_another || is_late) && self.is_beyond_budget(cx, now).is_some() {
+            return;
+        }
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        if is_of_another {
             // It has built a new connection and answered with that one: V1, when offers of both sides crossed.
             self.close(cx, now);
             self.begin(cx, now);
             return;
         }
-        if self.state != ConnectionState::Connected
-            && connection.negotiation.is_contradicted_by(&sdp)
-        {
+        if is_late {
             self.late_ufrag = sdp.ice_ufrag().map(str::to_owned);
             self.close(cx, now);
             self.begin(cx, now);
@@ -179,6 +194,19 @@ impl Peer {
             format!("dropped an offer or answer that nobody could take: {flaw}"),
         );
         false
+    }
+
+    /// Takes one of the descriptions that this member may cause; `Some` is when the next one may be taken.
+    fn is_beyond_budget(&self, cx: &mut Context<'_>, now: Timestamp) -> Option<Timestamp> {
+        let until = cx.descriptions.take(&self.id, now).err()?;
+        if cx.descriptions.may_tell(now) {
+            cx.out.notify_about(
+                &self.id,
+                Level::Warn,
+                "sends more offers and answers than the box takes up; only the newest offer waits",
+            );
+        }
+        Some(until)
     }
 
     pub(in super::super) fn on_candidate(&mut self, candidate: IceCandidate, cx: &mut Context<'_>) {

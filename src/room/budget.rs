@@ -1,0 +1,128 @@
+//! How often a member may make the box do something costly.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::types::{PeerId, Timestamp};
+
+/// A rate with a burst, kept by the generic cell rate algorithm (ITU-T I.371, annex A): one moment is all its state.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate {
+    /// How many are allowed at once.
+    pub(super) burst: u32,
+    /// How long one more takes to become available.
+    pub(super) every: Duration,
+}
+
+/// What one member has used of a [`Rate`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    /// When all of it is available again.
+    full_at: Timestamp,
+}
+
+impl Used {
+    /// Takes one, or says when one will be available.
+    fn take(&mut self, rate: Rate, now: Timestamp) -> Result<(), Timestamp> {
+        let full_at = if self.full_at > now {
+            self.full_at
+        } else {
+            now
+        };
+        let all = rate.every * rate.burst;
+        let after = full_at + rate.every;
+        if after.since(now) > all {
+            return Err(now + (after.since(now) - all));
+        }
+        self.full_at = after;
+        Ok(())
+    }
+}
+
+/// Descriptions that cost a rehearsal, a connection or an offer of ours. A browser that joins sends four, in two dialects;
+/// the ladder of another box sends one a second at most.
+pub(super) const DESCRIPTIONS: Rate = Rate {
+    burst: 32,
+    every: Duration::from_millis(500),
+};
+/// Members whose use is remembered: those of a full roster, and as many that left, so that rejoining does not refill a budget.
+const MEMBERS: usize = 128;
+/// How often a member's excess is reported.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// The descriptions of every member, beyond the time that the member stays.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Descriptions {
+    used: BTreeMap<PeerId, Used>,
+    told_at: Option<Timestamp>,
+}
+
+impl Descriptions {
+    /// Takes one of `member`'s, or says when the next may be taken.
+    pub(super) fn take(&mut self, member: &PeerId, now: Timestamp) -> Result<(), Timestamp> {
+        if self.used.len() >= MEMBERS && !self.used.contains_key(member) {
+            self.used.retain(|_, used| used.full_at > now);
+            // Everybody left is using up a budget now: the one who used least loses least.
+            let least = self.used.iter().min_by_key(|(_, used)| used.full_at);
+            if let Some(id) = least.map(|(id, _)| id.clone())
+                && self.used.len() >= MEMBERS
+            {
+                self.used.remove(&id);
+            }
+        }
+        let used = self.used.entry(member.clone()).or_default();
+        used.take(DESCRIPTIONS, now)
+    }
+
+    /// Whether an excess is to be reported now: one line a minute, for all members together.
+    pub(super) fn may_tell(&mut self, now: Timestamp) -> bool {
+        let may = self.told_at.is_none_or(|at| now.since(at) >= TOLD_EVERY);
+        if may {
+            self.told_at = Some(now);
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(1_000_000 + millis)
+    }
+
+    #[test]
+    fn a_burst_is_followed_by_one_each_interval() {
+        let mut descriptions = Descriptions::default();
+        let member = PeerId::new("x");
+        for _ in 0..DESCRIPTIONS.burst {
+            assert_eq!(descriptions.take(&member, at(0)), Ok(()));
+        }
+        assert_eq!(descriptions.take(&member, at(0)), Err(at(500)));
+        assert_eq!(descriptions.take(&member, at(499)), Err(at(500)));
+        assert_eq!(descriptions.take(&member, at(500)), Ok(()));
+        assert_eq!(descriptions.take(&member, at(500)), Err(at(1000)));
+        // After a pause the whole burst is available, and no more than that.
+        let taken = (0..100).filter(|_| descriptions.take(&member, at(60_000)).is_ok());
+        assert_eq!(taken.count(), DESCRIPTIONS.burst as usize);
+    }
+
+    #[test]
+    fn one_members_excess_costs_no_other_member() {
+        let mut descriptions = Descriptions::default();
+        while descriptions.take(&PeerId::new("x"), at(0)).is_ok() {}
+        assert_eq!(descriptions.take(&PeerId::new("y"), at(0)), Ok(()));
+    }
+
+    #[test]
+    fn thousands_of_names_are_not_remembered_and_free_nobody_who_used_much() {
+        let mut descriptions = Descriptions::default();
+        while descriptions.take(&PeerId::new("x"), at(0)).is_ok() {}
+        for number in 0..5_000 {
+            let _ = descriptions.take(&PeerId::new(&format!("y-{number}")), at(1));
+        }
+        assert!(descriptions.used.len() <= MEMBERS);
+        assert!(descriptions.take(&PeerId::new("x"), at(2)).is_err());
+    }
+}
