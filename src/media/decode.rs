@@ -1,25 +1,31 @@
-//! H.264 decoding: a few threads, one decoder per peer. A peer stays on its thread, so its units stay
-//! in order.
+//! H.264 decoding: a few threads, one decoder per stream. A stream stays on its thread, so its units stay
+//! in order; the streams of a thread take turns (`decode_turns`).
 //!
 //! Error concealment is off in openh264: after a loss or an error nothing but a keyframe is decoded, the
 //! last picture stays, and a keyframe is wanted. Decoder threads inside openh264 stay off (they crash).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use openh264::decoder::{DecodedYUV, Decoder, DecoderConfig};
 use openh264::formats::YUVSource;
 
 use super::AccessUnit;
+pub(crate) use super::decode_turns::Worker;
 use super::library;
 use super::pictures::{Picture, PictureSlot};
 use super::sps;
 use crate::clock;
-use crate::room::{PeerId, Timestamp};
+use crate::room::{PeerId, Rate, Timestamp, Used};
 
 /// Units of one peer waiting for its decoder at most: half a second. More are dropped up to the next keyframe.
 const PENDING: usize = 15;
+/// Units of one stream that are decoded: 60 pictures a second, and those that an outage held back.
+const UNITS: Rate = Rate {
+    burst: 90,
+    every: Duration::from_millis(16),
+};
 /// Largest picture decoded, pixels: 1920x1088 in macroblocks, either way up.
 const MAX_SIDE: u32 = 1920;
 /// See [`MAX_SIDE`].
@@ -60,7 +66,12 @@ pub(crate) struct Counters {
 
 #[derive(Debug, Default)]
 struct TrackState {
-    pending: usize,
+    /// Units for the decoder, at most [`PENDING`] with the one being decoded.
+    waiting: VecDeque<AccessUnit>,
+    /// The track is in its worker's queue, or being decoded.
+    queued: bool,
+    /// What was used of [`UNITS`].
+    used: Used,
     /// A unit came at all.
     seen: bool,
     /// A keyframe went into the queue and nothing was left out since.
@@ -106,14 +117,30 @@ impl VideoTrack {
             let mut state = self.state();
             state.seen = true;
             let decodable = unit.keyframe || (state.in_step && !unit.after_loss);
-            state.in_step = decodable && state.pending < PENDING;
+            state.in_step = decodable
+                && state.waiting.len() < PENDING
+                && state.used.take(UNITS, unit.arrived_at).is_ok();
             if !state.in_step {
                 state.counters.skipped += 1;
                 return;
             }
-            state.pending += 1;
+            state.waiting.push_back(unit);
+            if std::mem::replace(&mut state.queued, true) {
+                return;
+            }
         }
-        self.worker.push(self.clone(), unit);
+        self.worker.push(self.clone());
+    }
+
+    /// Decodes one waiting unit; whether more wait.
+    pub(super) fn take_turn(&self) -> bool {
+        let unit = self.state().waiting.pop_front();
+        if let Some(unit) = unit {
+            self.decode(&unit);
+        }
+        let mut state = self.state();
+        state.queued = !state.waiting.is_empty();
+        state.queued
     }
 
     /// A keyframe is needed and was not asked for within [`KEYFRAME_INTERVAL`], or within
@@ -143,7 +170,6 @@ impl VideoTrack {
     fn decode(&self, unit: &AccessUnit) {
         let skip = {
             let mut state = self.state();
-            state.pending -= 1;
             let skip = state.broken && !unit.keyframe;
             state.counters.skipped += u64::from(skip);
             skip
@@ -264,65 +290,6 @@ fn copy_planes(yuv: &DecodedYUV<'_>, i420: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-#[derive(Default)]
-struct Queue {
-    units: VecDeque<(Arc<VideoTrack>, AccessUnit)>,
-    stopping: bool,
-}
-
-/// One decoder thread's work.
-#[derive(Default)]
-pub(crate) struct Worker {
-    /// Bounded by [`PENDING`] per track.
-    queue: Mutex<Queue>,
-    wake: Condvar,
-}
-
-impl Worker {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, track: Arc<VideoTrack>, unit: AccessUnit) {
-        let mut queue = self.lock();
-        if !queue.stopping {
-            queue.units.push_back((track, unit));
-            self.wake.notify_one();
-        }
-    }
-
-    /// Decodes until [`Self::stop`].
-    pub(crate) fn run(&self) {
-        loop {
-            let mut queue = self.lock();
-            let (track, unit) = loop {
-                if queue.stopping {
-                    return;
-                }
-                match queue.units.pop_front() {
-                    Some(job) => break job,
-                    None => {
-                        queue = self
-                            .wake
-                            .wait(queue)
-                            .unwrap_or_else(PoisonError::into_inner);
-                    }
-                }
-            };
-            drop(queue);
-            track.decode(&unit);
-        }
-    }
-
-    /// Ends [`Self::run`] after the unit it is at; what waits is dropped.
-    pub(crate) fn stop(&self) {
-        let mut queue = self.lock();
-        queue.stopping = true;
-        queue.units.clear();
-        self.wake.notify_all();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,10 +321,7 @@ mod tests {
 
     /// Decodes what waits, on this thread.
     fn drain(track: &VideoTrack) {
-        let units = std::mem::take(&mut track.worker.lock().units);
-        for (track, unit) in units {
-            track.decode(&unit);
-        }
+        while track.worker.take_one() {}
     }
 
     #[test]
@@ -382,9 +346,13 @@ mod tests {
         let mut asked = Vec::new();
         for step in 0..200 {
             assert_eq!(track.state().warned, step > 0);
-            track.submit(unit(large.clone(), true));
+            let now = Timestamp::from_millis(100 * step);
+            track.submit(AccessUnit {
+                arrived_at: now,
+                ..unit(large.clone(), true)
+            });
             drain(&track);
-            if track.poll_keyframe_wanted(Timestamp::from_millis(100 * step)) {
+            if track.poll_keyframe_wanted(now) {
                 asked.push(step);
             }
         }
@@ -459,6 +427,43 @@ mod tests {
         assert!(!track.poll_keyframe_wanted(now + 2 * KEYFRAME_INTERVAL));
         drain(&track);
         assert_eq!(track.counters().decoded, PENDING as u64 + 1);
+    }
+
+    #[test]
+    fn a_stream_with_a_full_queue_delays_another_by_one_unit() {
+        let worker = Arc::<Worker>::default();
+        let [crowd, single] = ["crowd", "single"]
+            .map(|peer| VideoTrack::new(PeerId::new(peer), worker.clone(), Arc::default()));
+        let key = keyframe(64, 64);
+        for _ in 0..PENDING {
+            crowd.submit(unit(key.clone(), true));
+        }
+        single.submit(unit(key, true));
+        assert!(worker.take_one() && worker.take_one());
+        assert_eq!(single.counters().decoded, 1);
+        assert_eq!(crowd.counters().decoded, 1);
+        drain(&crowd);
+        assert_eq!(crowd.counters().decoded, PENDING as u64);
+    }
+
+    #[test]
+    fn a_stream_of_hundreds_of_pictures_a_second_is_decoded_at_its_rate_and_goes_on_afterwards() {
+        let track = track();
+        let key = keyframe(64, 64);
+        let at = |millis: u64| Timestamp::from_millis(100_000 + millis);
+        for millis in 0..2_000 {
+            let mut unit = unit(key.clone(), true);
+            unit.arrived_at = at(millis);
+            track.submit(unit);
+            drain(&track);
+        }
+        let decoded = track.counters().decoded;
+        assert!((200..=220).contains(&decoded), "{decoded}");
+        let mut unit = unit(key, true);
+        unit.arrived_at = at(2_100);
+        track.submit(unit);
+        drain(&track);
+        assert_eq!(track.counters().decoded, decoded + 1);
     }
 
     proptest! {

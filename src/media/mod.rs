@@ -10,6 +10,7 @@
 pub mod capture;
 pub mod convert;
 pub(crate) mod decode;
+mod decode_turns;
 mod error;
 pub mod fanout;
 pub mod h264;

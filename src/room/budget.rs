@@ -1,29 +1,33 @@
-//! How often a member may make the box do something costly.
+//! Rates with a burst, and what each member may make the box do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::types::{PeerId, Timestamp};
 
-/// A rate with a burst, kept by the generic cell rate algorithm (ITU-T I.371, annex A): one moment is all its state.
+/// A rate with a burst.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rate {
+pub struct Rate {
     /// How many are allowed at once.
-    pub(super) burst: u32,
+    pub burst: u32,
     /// How long one more takes to become available.
-    pub(super) every: Duration,
+    pub every: Duration,
 }
 
-/// What one member has used of a [`Rate`].
+/// What one sender has used of a [`Rate`], by the generic cell rate algorithm (ITU-T I.371, annex A): one moment is all its
+/// state.
 #[derive(Clone, Copy, Debug, Default)]
-struct Used {
+pub struct Used {
     /// When all of it is available again.
     full_at: Timestamp,
 }
 
 impl Used {
-    /// Takes one, or says when one will be available.
-    fn take(&mut self, rate: Rate, now: Timestamp) -> Result<(), Timestamp> {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// The rate is used up; holds the moment at which the next one is available.
+    pub fn take(&mut self, rate: Rate, now: Timestamp) -> Result<(), Timestamp> {
         let full_at = if self.full_at > now {
             self.full_at
         } else {

@@ -40,6 +40,7 @@ mod signaling;
 mod snapshot;
 mod types;
 
+pub use budget::{Rate, Used};
 pub use effect::*;
 pub use event::*;
 pub use liveness::{STALL, START_UP};
