@@ -78,6 +78,7 @@ mod tests {
         CredentialRef {
             name: name.to_owned(),
             base: base.to_owned(),
+            credential_only: false,
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Candidate, Layer};
+use crate::config::{Candidate, Layer, Source};
 use crate::files;
 
 /// The vendor's file, below the root folder.
@@ -58,6 +58,7 @@ pub fn read_layer(file: &Path) -> Option<Candidate> {
     Some(Candidate {
         file: file.to_owned(),
         text,
+        source: Source::Own,
     })
 }
 
@@ -95,6 +96,7 @@ fn read_additions(folder: &Path) -> Vec<Candidate> {
         Err(error) => vec![Candidate {
             file: folder.to_owned(),
             text: Err(format!("cannot be read: {error}")),
+            source: Source::Own,
         }],
     }
 }
@@ -123,6 +125,9 @@ struct Copied {
     /// Of the text, bytes: a torn copy could have less.
     length: usize,
     text: String,
+    /// It is the remote file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    remote: bool,
 }
 
 /// The files of the last time that everything was accepted. None if that never was, or if the copy cannot be used,
@@ -143,7 +148,14 @@ pub fn read_accepted(directory: &Path) -> Vec<Layer> {
     match understood {
         Ok(layers) => layers
             .into_iter()
-            .map(|Copied { file, text, .. }| Layer { file, text })
+            .map(|copied| Layer {
+                file: copied.file,
+                text: copied.text,
+                source: match copied.remote {
+                    true => Source::Remote,
+                    false => Source::Own,
+                },
+            })
             .collect(),
         Err(reason) => {
             log::warn!(
@@ -173,6 +185,7 @@ pub fn keep_accepted(directory: &Path, layers: &[Layer]) -> std::io::Result<()> 
                 file: layer.file.clone(),
                 length: layer.text.len(),
                 text: layer.text.clone(),
+                remote: layer.source == Source::Remote,
             })
             .collect(),
     };
@@ -194,6 +207,7 @@ mod tests {
         Layer {
             file: file.into(),
             text: text.to_owned(),
+            source: Source::Own,
         }
     }
 
