@@ -60,11 +60,12 @@ impl Own {
         if says("signaling.url")
             && let Some(server) = server
         {
+            // Where no address is replaced, `insecure_http` of the box's own files alone decides.
             let own = self.server.as_ref().map(ServerUrl::protection);
-            if server.protection() < own.unwrap_or(Protection::Tls) {
+            if server.protection() < own.unwrap_or(Protection::Clear) {
                 return refuse(
                     "signaling.url",
-                    "is less protected than what the box's own files say; a remote file may only name https:// here",
+                    "is less protected than the address in the box's own files; name an https:// server",
                 );
             }
         }

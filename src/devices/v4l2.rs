@@ -66,8 +66,11 @@ pub struct CameraInfo {
 
 /// The cameras there are, those that cannot be opened included.
 pub(super) fn list() -> Vec<CameraInfo> {
+    let is_video =
+        |node: &&PathBuf| Identity::of(node, Path::new(SYS)).is_ok_and(|node| node.is_video());
     names::nodes()
         .iter()
+        .filter(is_video)
         .filter_map(|node| {
             let names = names::of_node(node);
             let looked = shielded("camera-list", || -> Result<Option<String>, Error> {

@@ -124,10 +124,10 @@ struct Copied {
     file: PathBuf,
     /// Of the text, bytes: a torn copy could have less.
     length: usize,
-    text: String,
-    /// It is the remote file.
+    /// It is the remote file. Before the text, so that a torn copy with the whole text has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     remote: bool,
+    text: String,
 }
 
 /// The files of the last time that everything was accepted. None if that never was, or if the copy cannot be used,
@@ -184,8 +184,8 @@ pub fn keep_accepted(directory: &Path, layers: &[Layer]) -> std::io::Result<()> 
             .map(|layer| Copied {
                 file: layer.file.clone(),
                 length: layer.text.len(),
-                text: layer.text.clone(),
                 remote: layer.source == Source::Remote,
+                text: layer.text.clone(),
             })
             .collect(),
     };
@@ -270,7 +270,13 @@ mod tests {
         let directory = TemporaryDirectory::new("layers-copy");
         assert_eq!(read_accepted(directory.path()), []);
         let inode = || fs::metadata(directory.path().join(COPY)).unwrap().ino();
-        let one = [layer("/etc/huddled/config.toml", "'''\n\"\"\"\\ é\n")];
+        let one = [
+            layer("/etc/huddled/config.toml", "'''\n\"\"\"\\ é\n"),
+            Layer {
+                source: Source::Remote,
+                ..layer("/var/lib/huddled/remote/0a.toml", "[box]\n")
+            },
+        ];
         keep_accepted(directory.path(), &one).unwrap();
         assert_eq!(read_accepted(directory.path()), one);
         let first = inode();

@@ -158,7 +158,7 @@ fn what_is_shown_with_origins_names_each_and_still_reads_as_the_same() {
         "{shown}"
     );
     assert!(
-        shown.contains("width = 640  # /usr/share/huddled/config.toml, line 5"),
+        shown.contains("width = 640  # /usr/share/huddled/config.toml, line 60"),
         "{shown}"
     );
     let urls = shown.lines().filter(|line| line.starts_with("urls = "));

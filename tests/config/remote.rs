@@ -72,10 +72,13 @@ fn a_remote_file_never_lowers_the_protection_of_the_server() {
             }
         }
     }
-    // Without an address of its own the box has nothing worse to say.
-    for url in [loopback, clear] {
-        let own = "[signaling]\ninsecure_http = true\n";
-        refused(own, &format!("{}{MEMBER}", other(url)), "signaling.url");
+    // Without an address of its own the box says by insecure_http alone what it bears.
+    refused("", &format!("{}{MEMBER}", other(clear)), "signaling.url");
+    for (own, url) in [
+        ("", loopback),
+        ("[signaling]\ninsecure_http = true\n", clear),
+    ] {
+        assert!(with_remote(own, &format!("{}{MEMBER}", other(url))).is_ok());
     }
     // Another file of the box may; and a server is compared before there is a meeting.
     refused(
