@@ -77,6 +77,16 @@ pub(super) fn server(root: &Section<'_>) -> Result<Option<ServerUrl>, ConfigErro
     section.text("url", |text, _| ServerUrl::parse(text))
 }
 
+/// Names of the password and the token for the server, with or without a meeting.
+pub(super) fn server_secrets(root: &Section<'_>) -> Result<Vec<String>, ConfigError> {
+    let section = root.section("signaling");
+    let files = [
+        section.text("password_file", values::credential)?,
+        section.text("token_file", values::credential)?,
+    ];
+    Ok(files.into_iter().flatten().map(|file| file.name).collect())
+}
+
 fn is_clear(url: &ServerUrl) -> bool {
     url.protection() == Protection::Clear
 }

@@ -51,6 +51,25 @@ impl ServerUrl {
         &self.text
     }
 
+    /// Whether both are one server: scheme, host and port (RFC 6454 section 5), however they are written.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        self.origin() == other.origin()
+    }
+
+    /// In lower case and with the port, which is 443 or 80 where none is written.
+    fn origin(&self) -> String {
+        let text = self.text.to_ascii_lowercase();
+        // The colons of an IPv6 address stand in brackets, the scheme's before a slash.
+        let has_port = text
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+        match self.protection {
+            _ if has_port => text,
+            Protection::Tls => text + ":443",
+            Protection::Clear | Protection::Loopback => text + ":80",
+        }
+    }
+
     /// What keeps what is sent there from others.
     pub fn protection(&self) -> Protection {
         self.protection
@@ -123,6 +142,26 @@ mod tests {
             "http://127.0.0.1\u{3002}evil.example",
         ] {
             assert!(ServerUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_the_same_however_it_is_written() {
+        let url = |text: &str| ServerUrl::parse(text).unwrap();
+        for (one, other, expected) in [
+            ("https://a.example", "https://A.example:443/", true),
+            ("http://127.0.0.1", "http://127.0.0.1:80", true),
+            ("https://[fd00::1]", "https://[FD00::1]:443", true),
+            ("https://a.example", "http://a.example", false),
+            ("https://a.example", "https://a.example:8443", false),
+            ("https://[fd00::1]", "https://[fd00::2]", false),
+            ("https://a.example", "https://b.example", false),
+        ] {
+            assert_eq!(
+                url(one).is_same_server(&url(other)),
+                expected,
+                "{one} {other}"
+            );
         }
     }
 

@@ -6,13 +6,15 @@ use std::path::Path;
 
 use super::document::Section;
 use super::settings::{CredentialRef, HubTls, Settings, VideoDevice};
-use super::{ConfigError, Layer, Origins, Protection, ServerUrl, VideoName, sections, values};
+use super::{ConfigError, Layer, Origins, ServerUrl, VideoName, sections, values};
 
 /// What the box's own files say without the remote file.
 pub(super) struct Own {
     settings: Settings,
     /// `[signaling] url`, with or without a meeting.
     server: Option<ServerUrl>,
+    /// Names of its password and its token, with or without a meeting.
+    server_secrets: Vec<String>,
 }
 
 /// What a secret is for. A remote file may not take one for something else: what leaves the box as a password must not
@@ -36,6 +38,7 @@ impl Own {
         Ok(Self {
             settings: sections::settings(root)?,
             server: sections::server(root)?,
+            server_secrets: sections::server_secrets(root)?,
         })
     }
 
@@ -57,15 +60,21 @@ impl Own {
         };
         let refuse =
             |key: &str, problem: &str| Err(origins.error(key, Path::new("remote file"), problem));
+        // Where no address is replaced, `insecure_http` of the box's own files alone decides.
         if says("signaling.url")
-            && let Some(server) = server
+            && let (Some(server), Some(own)) = (server, &self.server)
         {
-            // Where no address is replaced, `insecure_http` of the box's own files alone decides.
-            let own = self.server.as_ref().map(ServerUrl::protection);
-            if server.protection() < own.unwrap_or(Protection::Clear) {
+            if server.protection() < own.protection() {
                 return refuse(
                     "signaling.url",
                     "is less protected than the address in the box's own files; name an https:// server",
+                );
+            }
+            if !server.is_same_server(own) && self.gives_a_secret(merged) {
+                return refuse(
+                    "signaling.url",
+                    "would send the secret that the box's own files keep for their server to another one; name another \
+                     credential as password_file or token_file, or change the server in the box's own files",
                 );
             }
         }
@@ -106,6 +115,16 @@ impl Own {
         })
     }
 
+    /// The server gets a password or a token that the box's own files name.
+    fn gives_a_secret(&self, merged: &Settings) -> bool {
+        let files = merged
+            .signaling
+            .as_ref()
+            .map(|signaling| [&signaling.password_file, &signaling.token_file]);
+        let mut given = files.into_iter().flatten().flatten();
+        given.any(|file| self.server_secrets.contains(&file.name))
+    }
+
     /// There is a relay, and each is reached by TLS.
     fn relays_by_tls_only(&self) -> bool {
         let own = &self.settings;
@@ -139,6 +158,11 @@ impl Own {
         let own: Vec<_> = secrets(&mut own)
             .into_iter()
             .map(|(_, purpose, secret)| (purpose, secret.name.clone()))
+            .chain(
+                self.server_secrets
+                    .iter()
+                    .map(|name| (Purpose::Signaling, name.clone())),
+            )
             .collect();
         for (key, purpose, secret) in secrets(merged) {
             if !says(&key) {

@@ -155,6 +155,35 @@ fn a_remote_file_takes_no_secret_for_something_else() {
 }
 
 #[test]
+fn a_secret_of_the_boxs_own_files_goes_to_their_server_alone() {
+    let own = format!("[signaling]\nurl = 'https://a.example'\n{MEMBER}token_file = 'token'\n");
+    let elsewhere = "[signaling]\nurl = 'https://b.example'\n";
+    let said = refused(&own, elsewhere, "signaling.url");
+    assert!(said.contains("would send the secret"), "{said}");
+    refused(
+        &own,
+        &format!("{elsewhere}token_file = 'token'\n"),
+        "signaling.url",
+    );
+    // A credential that was brought to the box for the other server.
+    assert!(with_remote(&own, &format!("{elsewhere}token_file = 'other'\n")).is_ok());
+    // The same server, another meeting.
+    let same = "[signaling]\nurl = 'https://A.example:443'\nmeeting = 'n'\n";
+    assert!(with_remote(&own, same).is_ok());
+    let no_meeting = own.replace(MEMBER, "");
+    refused(
+        &no_meeting,
+        &format!("{elsewhere}{MEMBER}"),
+        "signaling.url",
+    );
+    // Where the box's own files leave the server to the remote file, or have no secret.
+    let open = format!("[signaling]\n{MEMBER}token_file = 'token'\n");
+    assert!(with_remote(&open.replace(MEMBER, ""), &format!("{elsewhere}{MEMBER}")).is_ok());
+    let none = format!("[signaling]\nurl = 'https://a.example'\n{MEMBER}");
+    assert!(with_remote(&none, elsewhere).is_ok());
+}
+
+#[test]
 fn a_remote_file_cannot_make_the_rooms_camera_a_screen() {
     let own = "[camera]\ndevice = '/dev/v4l/by-id/usb-Camera-index0'\n[screen]\non_signal = true\n";
     for camera in ["none", "/dev/video7"] {

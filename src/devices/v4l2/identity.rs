@@ -121,6 +121,16 @@ mod tests {
     }
 
     #[test]
+    fn an_open_device_is_what_its_name_led_to() {
+        use std::os::fd::AsRawFd;
+        let file = fs::File::open("/dev/null").unwrap();
+        let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let of = |path: &str| Identity::of(Path::new(path), Path::new(SYS)).unwrap();
+        assert_eq!(of(&opened), of("/dev/null"));
+        assert_ne!(of(&opened), of("/dev/zero"));
+    }
+
+    #[test]
     fn two_nodes_of_one_usb_function_are_one_camera() {
         for (bus, interfaces, expected) in [
             ("usb", ["usb1/1-1:1.0", "usb1/1-1:1.0"], true),
