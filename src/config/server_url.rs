@@ -97,7 +97,7 @@ fn is_loopback(authority: &str) -> bool {
         .split_once(':')
         .map_or(authority, |(host, _)| host);
     let address = host.parse::<Ipv4Addr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -173,6 +173,7 @@ mod tests {
             ("http://[::1]", Protection::Loopback),
             ("http://[0:0:0:0:0:0:0:1]:80", Protection::Loopback),
             ("http://localhost:3000", Protection::Loopback),
+            ("http://LocalHost", Protection::Loopback),
             ("https://10.0.0.1", Protection::Tls),
             ("http://0.0.0.0", Protection::Clear),
             ("http://[::]", Protection::Clear),
