@@ -315,6 +315,7 @@ fn run(files: Files, state_dir: Option<PathBuf>, allow_sim: bool) -> ExitCode {
     if !simulated.is_empty() {
         log::warn!("running with simulated devices: {}", simulated.join(", "));
     }
+    app::warn_of_plain_http(&configuration.settings);
     ended(app::run(RunOptions {
         configuration,
         source,

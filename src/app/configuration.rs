@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    self, Candidate, ConfigError, Effective, Layer, Origins, RemoteSettings, Settings,
+    self, Candidate, ConfigError, Effective, Layer, Origins, RemoteSettings, Settings, Source,
 };
+use crate::devices;
 use crate::host::{self, StatePlaces};
 use crate::remote::{Record, Store, Version, verify};
 
@@ -121,6 +122,7 @@ impl ConfigSource {
         let offered = Layer {
             file: name.into(),
             text: text.to_owned(),
+            source: Source::Remote,
         };
         config::check_remote(&offered).map_err(|error| error.to_string())?;
         let accepted = self.accepted();
@@ -204,10 +206,7 @@ impl ConfigSource {
             log::info!("there is no configuration file; going on with the defaults");
         }
         let managed = self.managed(&candidates, &accepted, remote);
-        candidates.extend(managed.layer.map(|Layer { file, text }| Candidate {
-            file,
-            text: Ok(text),
-        }));
+        candidates.extend(managed.layer.map(of_layer));
         let chosen =
             config::choose(&candidates, &accepted, permit).map_err(|error| error.to_string())?;
         let refusals: Vec<_> = chosen.refusals.iter().map(ToString::to_string).collect();
@@ -246,10 +245,7 @@ impl ConfigSource {
         if let Some(reason) = managed.unusable {
             return Err(reason);
         }
-        candidates.extend(managed.layer.map(|Layer { file, text }| Candidate {
-            file,
-            text: Ok(text),
-        }));
+        candidates.extend(managed.layer.map(of_layer));
         let effective = merge_strictly(&candidates).map_err(|error| error.to_string())?;
         self.permit(&effective).map_err(|error| error.to_string())?;
         Ok(Configuration {
@@ -373,6 +369,16 @@ impl ConfigSource {
     }
 }
 
+/// Says in the journal that the way to the server is not encrypted, where that is so. Each start does.
+pub fn warn_of_plain_http(settings: &Settings) {
+    if let Some(url) = settings.unencrypted_server() {
+        log::warn!(
+            "[signaling] url {url} is plain HTTP to another machine, which insecure_http allows: password, token and who \
+             is in the meeting are not encrypted on the way"
+        );
+    }
+}
+
 /// Reads and checks a configuration file; of a folder `config.toml` and `conf.d/*.toml` together.
 ///
 /// # Errors
@@ -390,6 +396,10 @@ pub fn read_settings(path: &Path) -> Result<Settings, String> {
     }
     let check = || {
         let effective = merge_strictly(&candidates)?;
+        // Here, unlike in the text, links show where they lead.
+        if let Some(problem) = devices::camera_as_screen(&effective.settings.screen) {
+            return Err(effective.origins.error("screen.device", path, problem));
+        }
         Ok(effective.settings)
     };
     check().map_err(|error: ConfigError| error.to_string())
@@ -400,7 +410,16 @@ fn named(file: &Path) -> Candidate {
     host::read_layer(file).unwrap_or_else(|| Candidate {
         file: file.to_owned(),
         text: Err("cannot be read: there is no such file".to_owned()),
+        source: Source::Own,
     })
+}
+
+fn of_layer(layer: Layer) -> Candidate {
+    Candidate {
+        file: layer.file,
+        text: Ok(layer.text),
+        source: layer.source,
+    }
 }
 
 /// A kept remote file, if it is still what it was, still to be trusted and still permitted.
@@ -416,6 +435,7 @@ fn usable(
     let layer = Layer {
         file: file.path,
         text: file.text,
+        source: Source::Remote,
     };
     config::check_remote(&layer).map_err(|error| error.to_string())?;
     Ok(layer)
@@ -428,6 +448,7 @@ fn merge_strictly(candidates: &[Candidate]) -> Result<Effective, ConfigError> {
             Ok(text) => Ok(Layer {
                 file: candidate.file.clone(),
                 text: text.clone(),
+                source: candidate.source,
             }),
             Err(problem) => Err(Origins::default().error("", &candidate.file, problem)),
         })

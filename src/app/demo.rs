@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::oneshot;
 
-use crate::config::{self, CredentialRef, HubTls, Settings};
+use crate::config::{self, CredentialRef, HubTls, ServerUrl, Settings};
 use crate::hub::{Hub, HubKey};
 
 use super::configuration::ConfigSource;
@@ -124,6 +124,7 @@ fn join_hub(settings: &mut Settings, hub: &Hub, directory: &Path) -> Result<()> 
     let file = |name: &str| CredentialRef {
         name: name.to_owned(),
         base: directory.to_owned(),
+        credential_only: false,
     };
     let signaling = settings
         .signaling
@@ -139,7 +140,7 @@ fn join_hub(settings: &mut Settings, hub: &Hub, directory: &Path) -> Result<()> 
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
-    signaling.url = match hub.certificate() {
+    let url = match hub.certificate() {
         None => format!("http://{address}"),
         Some(certificate) => {
             write_secret(&directory.join(CERTIFICATE), certificate.as_bytes())?;
@@ -147,6 +148,7 @@ fn join_hub(settings: &mut Settings, hub: &Hub, directory: &Path) -> Result<()> 
             format!("https://{address}")
         }
     };
+    signaling.url = ServerUrl::parse(&url).map_err(|problem| anyhow!("{url} {problem}"))?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::devices::{LensWatch, Panel};
 use crate::events::EventSender;
 use crate::host::{self, Store};
 use crate::media::EncodeError;
-use crate::media::capture::{Feed, VideoOut, opener};
+use crate::media::capture::{Feed, VideoOut, opener, screen_opener};
 use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
 use crate::media::microphone::AudioOut;
@@ -154,16 +154,15 @@ impl Shells {
         };
         match &mut self.screen {
             Some(screen) => {
-                let reopen = old.source != new.screen.source;
-                let opener = opener(&new.screen.source, &new.name, &encoding);
+                let reopen = old.source != new.screen.source || old.cameras != new.screen.cameras;
+                let opener = screen_opener(&new.screen, &new.name);
                 screen.renew(feed, opener, reopen, &encoding)?;
             }
             None if new.screen.source.device == VideoDevice::None => {}
             None => {
-                self.screen = Some(VideoOut::spawn(
+                self.screen = Some(VideoOut::spawn_with(
                     feed,
-                    &new.screen.source,
-                    &new.name,
+                    screen_opener(&new.screen, &new.name),
                     &encoding,
                     Arc::clone(&self.fanout),
                     self.events.clone(),

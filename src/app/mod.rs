@@ -18,7 +18,7 @@ mod run;
 mod safe_state;
 mod selftest;
 
-pub use configuration::{ConfigSource, Configuration, read_settings};
+pub use configuration::{ConfigSource, Configuration, read_settings, warn_of_plain_http};
 #[cfg(feature = "hub")]
 pub use demo::{DemoOptions, demo};
 pub use devices::list_devices;

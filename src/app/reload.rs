@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::{Apply, Change, Settings};
 use crate::control::Reload;
 
-use super::configuration::{ConfigSource, Configuration};
+use super::configuration::{ConfigSource, Configuration, warn_of_plain_http};
 
 /// A configuration on its way to the driver.
 #[derive(Debug)]
@@ -71,7 +71,10 @@ fn when(change: &Change, running: &Settings) -> When {
             true => When::Now,
             false => When::Alone,
         },
-        Change::Screen(screen) => match running.screen.source == screen.source {
+        // Together with the camera: the screen's source is compared with the camera that runs.
+        Change::Screen(screen) => match (&running.screen.source, &running.screen.cameras)
+            == (&screen.source, &screen.cameras)
+        {
             true => When::Now,
             false => When::Alone,
         },
@@ -151,6 +154,7 @@ pub(super) fn reload(source: ConfigSource, driver: mpsc::Sender<Reloaded>) -> Re
         if let Some(complaint) = &configuration.complaint {
             log::error!("{complaint}");
         }
+        warn_of_plain_http(&configuration.settings);
         let outcome = hand_over(&configuration, &driver).ok_or("the daemon is stopping")?;
         source.keep(&configuration);
         if outcome == Outcome::default() {

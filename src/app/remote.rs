@@ -285,7 +285,7 @@ impl Manager {
                     let answers = match signaling {
                         Some(signaling) => {
                             let ca = authority("[signaling] ca_file", signaling.ca_file.as_ref());
-                            answers(&signaling.url, ca.ok().flatten().as_deref()).await
+                            answers(signaling.url.as_str(), ca.ok().flatten().as_deref()).await
                         }
                         None => false,
                     };
@@ -342,7 +342,7 @@ impl Manager {
         let snapshot = around.snapshots.borrow();
         let server = |settings: &Option<Settings>| {
             let signaling = settings.as_ref()?.signaling.as_ref()?;
-            Some(signaling.url.clone())
+            Some(signaling.url.to_string())
         };
         let state = match (&snapshot.signaling, &snapshot.banner) {
             (SignalingState::Refused, Some(banner)) => banner.clone(),

@@ -19,7 +19,7 @@ use crate::control::{
 use crate::devices::{self, DeviceError, LensWatch};
 use crate::events::EventSender;
 use crate::host::{self, HostError, Signal, Signals, StatePlaces, Store};
-use crate::media::capture::{Feed, VideoOut};
+use crate::media::capture::{Feed, VideoOut, screen_opener};
 use crate::media::fanout::Fanout;
 use crate::media::inbound::{Inbound, View};
 use crate::media::microphone::AudioOut;
@@ -122,12 +122,11 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
     )?;
     let screen = match settings.screen.source.device {
         VideoDevice::None => None,
-        _ => Some(VideoOut::spawn(
+        _ => Some(VideoOut::spawn_with(
             Feed::Screen {
                 watched: settings.screen.on_signal,
             },
-            &settings.screen.source,
-            &settings.name,
+            screen_opener(&settings.screen, &settings.name),
             &settings.screen.encoding(),
             Arc::clone(&fanout),
             events.clone(),
@@ -465,7 +464,7 @@ pub(super) fn signaling_access(settings: &Settings) -> Result<Access, String> {
         .transpose()
         .map_err(|error| error.to_string())?;
     Ok(Access {
-        url: signaling.url.clone(),
+        url: signaling.url.to_string(),
         api: signaling.api.clone(),
         identity: signaling.identity.clone(),
         name: settings.name.clone(),

@@ -5,7 +5,17 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::document::{Origin, Section, Tree, tables};
+use super::trust::Own;
 use super::{ConfigError, Settings, keys, sections};
+
+/// Whose word a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file of the box itself, which only its administrator and its vendor write.
+    Own,
+    /// The signed remote file: bound by [`super::REMOTE_KEYS`], and never less safe than the box's own files.
+    Remote,
+}
 
 /// One file of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +24,8 @@ pub struct Layer {
     pub file: PathBuf,
     /// TOML 1.1.
     pub text: String,
+    /// Whose word it is.
+    pub source: Source,
 }
 
 /// Where the values came from.
@@ -67,25 +79,39 @@ pub fn merge(layers: &[Layer]) -> Result<Effective, ConfigError> {
         .iter()
         .map(|origin| tables(*origin))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut tree = Tree::default();
-    for (origin, document) in origins.iter().zip(&documents) {
-        tree.layer(*origin, document.get_ref(), keys::ROOT)?;
-    }
     let nowhere = Origin {
         file: Path::new(""),
         text: "",
     };
-    let newest = origins.last().copied().unwrap_or(nowhere);
-    let settings = sections::settings(&Section::root(newest, &tree, keys::ROOT))?;
+    let mut tree = Tree::default();
+    let mut newest = nowhere;
+    let mut own: Option<Own> = None;
+    for ((layer, origin), document) in layers.iter().zip(&origins).zip(&documents) {
+        if layer.source == Source::Remote && own.is_none() {
+            own = Some(Own::read(&Section::root(newest, &tree, keys::ROOT))?);
+        }
+        tree.layer(*origin, document.get_ref(), keys::ROOT)?;
+        newest = *origin;
+    }
+    let root = Section::root(newest, &tree, keys::ROOT);
+    let mut settings = sections::settings(&root)?;
+    let server = sections::server(&root)?;
     let mut places = Vec::new();
     tree.places("", &mut places);
     let places = places
         .into_iter()
         .map(|(key, file, line)| (key, (file.to_owned(), line)));
-    Ok(Effective {
-        settings,
-        origins: Origins(places.collect()),
-    })
+    let origins = Origins(places.collect());
+    if let Some(own) = own {
+        let remote = layers.iter().filter(|layer| layer.source == Source::Remote);
+        own.judge(
+            &mut settings,
+            server.as_ref(),
+            &origins,
+            &remote.collect::<Vec<_>>(),
+        )?;
+    }
+    Ok(Effective { settings, origins })
 }
 
 /// A file of the configuration as it was found.
@@ -95,6 +121,8 @@ pub struct Candidate {
     pub file: PathBuf,
     /// Its text, or why it cannot be read.
     pub text: Result<String, String>,
+    /// Whose word it is.
+    pub source: Source,
 }
 
 /// What stands in for a refused file.
@@ -158,11 +186,12 @@ pub fn choose(
     let copy = |file: &Path| accepted.iter().find(|layer| layer.file == file);
     let mut refusals: Vec<Refusal> = Vec::new();
     let mut layers = Vec::new();
-    for Candidate { file, text } in candidates {
+    for Candidate { file, text, source } in candidates {
         match text {
             Ok(text) => layers.push(Layer {
                 file: file.clone(),
                 text: text.clone(),
+                source: *source,
             }),
             Err(problem) => {
                 let error = ConfigError {

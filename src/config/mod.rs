@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 mod checks;
+mod device_names;
 mod diff;
 mod document;
 mod input;
@@ -12,15 +13,21 @@ mod layers;
 mod reference;
 mod remote;
 mod sections;
+mod server_url;
 mod settings;
 mod show;
+mod trust;
 mod values;
 
+pub use device_names::{SoundName, VideoName};
 pub use diff::Change;
 pub use input::InputCode;
-pub use layers::{Candidate, Chosen, Effective, Instead, Layer, Origins, Refusal, choose, merge};
+pub use layers::{
+    Candidate, Chosen, Effective, Instead, Layer, Origins, Refusal, Source, choose, merge,
+};
 pub use reference::{reference, schema};
 pub use remote::{REMOTE_KEYS, check_remote};
+pub use server_url::{Protection, ServerUrl};
 pub use settings::*;
 
 /// What is wrong with a configuration file. The whole file is refused for it.
@@ -59,6 +66,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Settings, ConfigError> {
     let layer = Layer {
         file: file.to_owned(),
         text: text.to_owned(),
+        source: Source::Own,
     };
     merge(&[layer]).map(|effective| effective.settings)
 }

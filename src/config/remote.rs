@@ -1,7 +1,5 @@
 //! What a remote file may set: a list of what it may, so that a setting nobody thought of is one that it may not.
 
-use std::path::Path;
-
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -129,9 +127,11 @@ fn holds_tables(items: &[Spanned<DeValue<'_>>]) -> bool {
         .any(|item| matches!(item.get_ref(), DeValue::Table(_)))
 }
 
-/// The name of a credential, not a path to anywhere.
+/// The name of a credential (systemd.exec(5), `LoadCredential=`), not a path to anywhere.
 fn is_name(text: &str) -> bool {
-    !text.contains('/') && Path::new(text).file_name().is_some()
+    let good = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let is_folder = text.chars().all(|letter| letter == '.');
+    text.len() <= 255 && text.chars().all(good) && !is_folder
 }
 
 #[cfg(test)]
@@ -143,6 +143,7 @@ mod tests {
         let layer = Layer {
             file: "https://boxes.example.org/a.toml".into(),
             text: text.to_owned(),
+            source: super::super::Source::Remote,
         };
         check_remote(&layer).err().map(|error| error.to_string())
     }

@@ -8,9 +8,9 @@ use super::document::Section;
 use super::settings::{
     AudioEncoding, ControlSettings, HubLimits, HubSettings, HubTls, IceServer, MicrophoneSettings,
     PanelBackend, PanelLine, PanelSettings, RemoteSettings, ScreenSettings, Settings,
-    SignalingSettings, SpeakerSettings, VideoEncoding, VideoSettings,
+    SignalingSettings, SpeakerSettings, VideoDevice, VideoEncoding, VideoSettings,
 };
-use super::{ConfigError, InputCode, values};
+use super::{ConfigError, InputCode, Protection, ServerUrl, values};
 use crate::room::{Bitrate, Identity, PeerId, RecoverySettings};
 
 /// Reads the whole configuration.
@@ -20,6 +20,8 @@ pub(super) fn settings(root: &Section<'_>) -> Result<Settings, ConfigError> {
     let display = root.section("display");
     let ice_servers = ice_servers(root)?;
     let (relay_only, ice_proxy) = ice(root, &ice_servers)?;
+    let camera = video_device(root, "camera", default.camera)?;
+    let screen = screen(root, &camera, default.screen)?;
     Ok(Settings {
         name: own.text("name", plain)?.unwrap_or(default.name),
         id: own.text("id", id)?,
@@ -34,8 +36,8 @@ pub(super) fn settings(root: &Section<'_>) -> Result<Settings, ConfigError> {
         ice_servers,
         relay_only,
         ice_proxy,
-        camera: video_device(root, "camera", default.camera)?,
-        screen: screen(root, default.screen)?,
+        camera,
+        screen,
         microphone: microphone(root, default.microphone)?,
         speaker: speaker(root, default.speaker)?,
         display: display
@@ -61,10 +63,6 @@ fn id(text: &str, _: &Path) -> Result<String, String> {
     values::id(text)
 }
 
-fn origin(text: &str, _: &Path) -> Result<String, String> {
-    values::origin(text)
-}
-
 fn address(text: &str, _: &Path) -> Result<SocketAddr, String> {
     values::address(text)
 }
@@ -73,9 +71,30 @@ fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&str, &Path) ->
     |text, _| values::word(text, words)
 }
 
+/// `[signaling] url`, with or without a meeting.
+pub(super) fn server(root: &Section<'_>) -> Result<Option<ServerUrl>, ConfigError> {
+    let section = root.section("signaling");
+    section.text("url", |text, _| ServerUrl::parse(text))
+}
+
+/// Names of the password and the token for the server, with or without a meeting.
+pub(super) fn server_secrets(root: &Section<'_>) -> Result<Vec<String>, ConfigError> {
+    let section = root.section("signaling");
+    let files = [
+        section.text("password_file", values::credential)?,
+        section.text("token_file", values::credential)?,
+    ];
+    Ok(files.into_iter().flatten().map(|file| file.name).collect())
+}
+
+fn is_clear(url: &ServerUrl) -> bool {
+    url.protection() == Protection::Clear
+}
+
 fn signaling(root: &Section<'_>) -> Result<Option<SignalingSettings>, ConfigError> {
     let section = root.section("signaling");
-    let url = section.text("url", origin)?;
+    let url = server(root)?;
+    let insecure_http = section.boolean("insecure_http").unwrap_or(false);
     let api = section.text("api", |text, _| values::prefix(text))?;
     let meeting = section.text("meeting", id)?;
     let classroom = section.text("classroom", id)?;
@@ -100,6 +119,13 @@ fn signaling(root: &Section<'_>) -> Result<Option<SignalingSettings>, ConfigErro
         }
         _ => {}
     }
+    if url.as_ref().is_some_and(is_clear) && !insecure_http {
+        return Err(section.error(
+            "url",
+            "sends password and token over the network unencrypted; write https://, or allow it with insecure_http = \
+             true in a file of the box itself",
+        ));
+    }
     // Without a meeting the box is unconfigured, whatever else is there: a server may be known before its meetings.
     let Some(meeting) = meeting else {
         return Ok(None);
@@ -118,6 +144,7 @@ fn signaling(root: &Section<'_>) -> Result<Option<SignalingSettings>, ConfigErro
     };
     Ok(Some(SignalingSettings {
         url,
+        insecure_http,
         api: api.unwrap_or_else(|| "/api/v1".to_owned()),
         identity: Identity {
             meeting,
@@ -205,10 +232,24 @@ fn video_device(
     })
 }
 
-fn screen(root: &Section<'_>, default: ScreenSettings) -> Result<ScreenSettings, ConfigError> {
+fn screen(
+    root: &Section<'_>,
+    camera: &VideoSettings,
+    default: ScreenSettings,
+) -> Result<ScreenSettings, ConfigError> {
     let section = root.section("screen");
+    let source = video_device(root, "screen", default.source)?;
+    let mut cameras = Vec::new();
+    if let (VideoDevice::V4l2(screen), VideoDevice::V4l2(camera)) = (&source.device, &camera.device)
+    {
+        if screen.is_spelled_like(camera) {
+            return Err(section.error("device", values::SCREEN_IS_CAMERA));
+        }
+        cameras.push(camera.clone());
+    }
     Ok(ScreenSettings {
-        source: video_device(root, "screen", default.source)?,
+        source,
+        cameras,
         bitrate: Bitrate(number(&section, "bitrate", default.bitrate.0)),
         on_signal: section.boolean("on_signal").unwrap_or(default.on_signal),
     })
@@ -403,7 +444,7 @@ fn hub(root: &Section<'_>, default: HubSettings) -> Result<HubSettings, ConfigEr
     let limits = section.section("limits");
     let hub = HubSettings {
         listen: section.text("listen", address)?,
-        url: section.text("url", origin)?,
+        url: hub_url(&section)?,
         meetings: section
             .texts("meetings", values::id)?
             .unwrap_or(default.meetings),
@@ -440,6 +481,18 @@ fn hub(root: &Section<'_>, default: HubSettings) -> Result<HubSettings, ConfigEr
         }
         _ => Ok(hub),
     }
+}
+
+/// What links begin with; they carry the token of their meeting.
+fn hub_url(section: &Section<'_>) -> Result<Option<String>, ConfigError> {
+    let url = section.text("url", |text, _| ServerUrl::parse(text))?;
+    if url.as_ref().is_some_and(is_clear) {
+        return Err(section.error(
+            "url",
+            "sends the token of every link over the network unencrypted; write https://",
+        ));
+    }
+    Ok(url.map(|url| url.as_str().to_owned()))
 }
 
 fn remote(root: &Section<'_>) -> Result<Option<RemoteSettings>, ConfigError> {

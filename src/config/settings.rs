@@ -1,8 +1,18 @@
 //! Validated settings: no invalid value exists once one of these does.
 
 use std::net::SocketAddr;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+
+mod devices;
+mod secrets;
+
+use super::server_url::{Protection, ServerUrl};
+pub use devices::{
+    DisplayDevice, MicrophoneDevice, MicrophoneSettings, ScreenSettings, SpeakerDevice,
+    SpeakerSettings, VideoDevice, VideoSettings,
+};
+pub use secrets::CredentialRef;
 
 use crate::room::{Bitrate, FirstStart, Identity, RecoverySettings, RoomSettings};
 
@@ -73,6 +83,7 @@ impl Default for Settings {
             camera: no_video.clone(),
             screen: ScreenSettings {
                 source: no_video,
+                cameras: Vec::new(),
                 bitrate: Bitrate(1_000_000),
                 on_signal: false,
             },
@@ -148,6 +159,12 @@ impl Settings {
         !self.microphone.device.is_simulated() && !self.speaker.device.is_simulated()
     }
 
+    /// The application's server, if the way to it is not encrypted and leaves this machine.
+    pub fn unencrypted_server(&self) -> Option<&ServerUrl> {
+        let url = self.signaling.as_ref().map(|signaling| &signaling.url);
+        url.filter(|url| url.protection() == Protection::Clear)
+    }
+
     /// The room's part.
     pub fn room(&self) -> RoomSettings {
         let identity = self
@@ -164,6 +181,7 @@ impl Settings {
             first_start: self.first_start,
             panel_simulated: self.panel.backend == PanelBackend::SimVirtual,
             sim: !self.simulated().is_empty(),
+            unencrypted: self.unencrypted_server().is_some(),
             has_camera: self.camera.device != VideoDevice::None,
             has_screen: self.screen.source.device != VideoDevice::None,
             share_on_signal: self.screen.on_signal,
@@ -173,40 +191,13 @@ impl Settings {
     }
 }
 
-/// A `*_file` value: the name of a systemd credential, else a path. The secret itself is read where it is used
-/// and never becomes a setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CredentialRef {
-    /// As the configuration has it.
-    pub name: String,
-    /// Folder of the configuration file, which a relative path starts from.
-    pub base: PathBuf,
-}
-
-impl CredentialRef {
-    /// The files to try, in this order: `$CREDENTIALS_DIRECTORY/NAME` (systemd.exec(5), `LoadCredential=`) if
-    /// there is such a folder and the name could be a credential's, then the path. The first that exists holds.
-    pub fn candidates(&self, credentials_directory: Option<&Path>) -> Vec<PathBuf> {
-        let name = Path::new(&self.name);
-        let mut components = name.components();
-        let plain = matches!(
-            (components.next(), components.next()),
-            (Some(Component::Normal(_)), None)
-        );
-        credentials_directory
-            .filter(|_| plain)
-            .map(|directory| directory.join(name))
-            .into_iter()
-            .chain([self.base.join(name)])
-            .collect()
-    }
-}
-
 /// `[signaling]`: the application's server and our place in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SignalingSettings {
-    /// `url`: origin of REST and Socket.IO alike, without a trailing slash.
-    pub url: String,
+    /// `url`: origin of REST and Socket.IO alike.
+    pub url: ServerUrl,
+    /// `insecure_http`: `url` may be `http://` to another machine.
+    pub insecure_http: bool,
     /// `api`: REST prefix, with a leading and without a trailing slash.
     pub api: String,
     /// `meeting` and `user`.
@@ -258,137 +249,6 @@ impl IceServer {
     pub fn has_turn(&self) -> bool {
         self.urls.iter().any(|url| url.starts_with("turn"))
     }
-}
-
-/// Where pictures come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VideoDevice {
-    /// Nothing configured.
-    None,
-    /// A V4L2 node or stable name.
-    V4l2(String),
-    /// `sim:testcard`.
-    SimTestcard,
-    /// `sim:slides`.
-    SimSlides,
-    /// `sim:file:PATH`: Y4M, looped.
-    SimFile(PathBuf),
-}
-
-impl VideoDevice {
-    fn is_simulated(&self) -> bool {
-        match self {
-            Self::SimTestcard | Self::SimSlides | Self::SimFile(_) => true,
-            Self::None | Self::V4l2(_) => false,
-        }
-    }
-}
-
-/// `[screen]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScreenSettings {
-    /// `device` and `ppm`.
-    pub source: VideoSettings,
-    /// `bitrate`.
-    pub bitrate: Bitrate,
-    /// `on_signal`: share what appears.
-    pub on_signal: bool,
-}
-
-impl ScreenSettings {
-    /// What a share is encoded to: what level 3.1, which is negotiated, allows at a rate that leaves text sharp.
-    pub fn encoding(&self) -> VideoEncoding {
-        VideoEncoding {
-            width: 1280,
-            height: 720,
-            frame_rate: 15,
-            bitrate: self.bitrate,
-        }
-    }
-}
-
-/// `[camera]`, and the source of `[screen]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VideoSettings {
-    /// `device`.
-    pub device: VideoDevice,
-    /// `ppm`: clock error of a simulated device, parts per million.
-    pub ppm: i32,
-}
-
-/// Where sound comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MicrophoneDevice {
-    /// Nothing configured: silence is sent.
-    None,
-    /// An ALSA PCM name, such as `hw:CARD=Device` or `null`.
-    Alsa(String),
-    /// `sim:tone[:HZ]`.
-    SimTone(u32),
-    /// `sim:speech`.
-    SimSpeech,
-    /// `sim:silence`.
-    SimSilence,
-    /// `sim:file:PATH`: WAV, looped.
-    SimFile(PathBuf),
-}
-
-impl MicrophoneDevice {
-    fn is_simulated(&self) -> bool {
-        match self {
-            Self::SimTone(_) | Self::SimSpeech | Self::SimSilence | Self::SimFile(_) => true,
-            Self::None | Self::Alsa(_) => false,
-        }
-    }
-}
-
-/// `[microphone]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MicrophoneSettings {
-    /// `device`.
-    pub device: MicrophoneDevice,
-    /// `ppm`: clock error of a simulated device, parts per million.
-    pub ppm: i32,
-}
-
-/// Where sound goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SpeakerDevice {
-    /// Nothing configured: what is heard is decoded and dropped.
-    None,
-    /// An ALSA PCM name.
-    Alsa(String),
-    /// `sim:meter`: measures level and frequency.
-    SimMeter,
-    /// `sim:wav:PATH`: measures and records.
-    SimWav(PathBuf),
-}
-
-impl SpeakerDevice {
-    fn is_simulated(&self) -> bool {
-        match self {
-            Self::SimMeter | Self::SimWav(_) => true,
-            Self::None | Self::Alsa(_) => false,
-        }
-    }
-}
-
-/// `[speaker]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SpeakerSettings {
-    /// `device`.
-    pub device: SpeakerDevice,
-    /// `ppm`: clock error of a simulated device, parts per million.
-    pub ppm: i32,
-}
-
-/// `[display] device`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DisplayDevice {
-    /// `none`.
-    None,
-    /// `sim:png`.
-    SimPng,
 }
 
 /// `[video]`: what the camera is encoded to.

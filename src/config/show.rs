@@ -53,6 +53,7 @@ impl Settings {
         if let Some(signaling) = &self.signaling {
             page.section("[signaling]");
             page.key("url", signaling.url.as_str());
+            page.key("insecure_http", signaling.insecure_http);
             page.key("api", signaling.api.as_str());
             page.key("meeting", signaling.identity.meeting.as_str());
             page.option("classroom", signaling.classroom.as_deref());
@@ -273,7 +274,7 @@ fn millis(duration: Duration) -> i64 {
 fn of_video(device: &VideoDevice) -> String {
     match device {
         VideoDevice::None => "none".to_owned(),
-        VideoDevice::V4l2(name) => name.clone(),
+        VideoDevice::V4l2(name) => name.to_string(),
         VideoDevice::SimTestcard => "sim:testcard".to_owned(),
         VideoDevice::SimSlides => "sim:slides".to_owned(),
         VideoDevice::SimFile(path) => format!("sim:file:{}", path.display()),
@@ -283,7 +284,7 @@ fn of_video(device: &VideoDevice) -> String {
 fn of_microphone(device: &MicrophoneDevice) -> String {
     match device {
         MicrophoneDevice::None => "none".to_owned(),
-        MicrophoneDevice::Alsa(name) => name.clone(),
+        MicrophoneDevice::Alsa(name) => name.to_string(),
         MicrophoneDevice::SimTone(hz) => format!("sim:tone:{hz}"),
         MicrophoneDevice::SimSpeech => "sim:speech".to_owned(),
         MicrophoneDevice::SimSilence => "sim:silence".to_owned(),
@@ -294,7 +295,7 @@ fn of_microphone(device: &MicrophoneDevice) -> String {
 fn of_speaker(device: &SpeakerDevice) -> String {
     match device {
         SpeakerDevice::None => "none".to_owned(),
-        SpeakerDevice::Alsa(name) => name.clone(),
+        SpeakerDevice::Alsa(name) => name.to_string(),
         SpeakerDevice::SimMeter => "sim:meter".to_owned(),
         SpeakerDevice::SimWav(path) => format!("sim:wav:{}", path.display()),
     }

@@ -5,7 +5,9 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::device_names::{SoundName, VideoName};
 use super::document::{nearest, printable};
+use super::server_url::{Protection, ServerUrl};
 use super::settings::{
     Apply, CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend,
     SpeakerDevice, VideoDevice,
@@ -25,6 +27,10 @@ pub(super) fn plain(text: &str) -> Result<String, String> {
     }
     Ok(text.to_owned())
 }
+
+/// Why a screen's source is refused.
+pub(super) const SCREEN_IS_CAMERA: &str = "is the device of [camera]: a share would show the room while the camera is \
+                                           off; name another capture device, or none";
 
 /// Stands for the box's id in the remote file's address.
 pub(super) const BOX_ID: &str = "{id}";
@@ -56,7 +62,7 @@ pub(super) fn email(text: &str) -> Result<String, String> {
 }
 
 /// `HOST`, `HOST:PORT`, `[IPv6]` or `[IPv6]:PORT`.
-fn is_authority(text: &str) -> bool {
+pub(super) fn is_authority(text: &str) -> bool {
     let (host_is_good, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, "")) => (address.parse::<Ipv6Addr>().is_ok(), None),
         Some((address, rest)) => match rest.strip_prefix(':') {
@@ -77,18 +83,6 @@ fn is_authority(text: &str) -> bool {
             && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
     host_is_good && port_is_good
-}
-
-/// The origin of a web server (RFC 6454), without a trailing slash.
-pub(super) fn origin(text: &str) -> Result<String, String> {
-    let bare = text.strip_suffix('/').unwrap_or(text);
-    match bare.split_once("://") {
-        Some(("http" | "https", authority)) if is_authority(authority) => Ok(bare.to_owned()),
-        _ => Err(
-            "is not a server's address; write https://HOST or http://HOST, with :PORT if need be, without a path"
-                .to_owned(),
-        ),
-    }
 }
 
 /// The address of a file on a web server with TLS.
@@ -143,8 +137,8 @@ pub(super) fn ice_url(text: &str) -> Result<String, String> {
 
 /// An HTTP proxy. One with a user and a password is not supported, and neither belongs here.
 pub(super) fn proxy(text: &str) -> Result<String, String> {
-    match origin(text) {
-        Ok(origin) if origin.starts_with("http://") => Ok(origin),
+    match ServerUrl::parse(text) {
+        Ok(url) if url.protection() != Protection::Tls => Ok(url.as_str().to_owned()),
         _ => Err(
             "is not an HTTP proxy; write http://HOST:PORT, without user and password".to_owned(),
         ),
@@ -192,6 +186,7 @@ pub(super) fn credential(text: &str, base: &Path) -> Result<CredentialRef, Strin
         Ok(name) => Ok(CredentialRef {
             name,
             base: base.to_owned(),
+            credential_only: false,
         }),
         Err(_) => Err(
             "is not a file; give the name of a systemd credential or a path, not the secret itself"
@@ -235,11 +230,7 @@ pub(super) fn video_device(text: &str, base: &Path) -> Result<VideoDevice, Strin
                 text,
                 &["sim:testcard", "sim:slides", "sim:file:PATH"],
             )),
-            (None, false) if text.contains(char::is_whitespace) => Err(format!(
-                "\"{}\" is not a video device; write a node such as /dev/video0",
-                printable(text)
-            )),
-            (None, false) => Ok(VideoDevice::V4l2(plain(text)?)),
+            (None, false) => VideoName::parse(text).map(VideoDevice::V4l2),
         },
     }
 }
@@ -272,7 +263,7 @@ pub(super) fn microphone_device(text: &str, base: &Path) -> Result<MicrophoneDev
             text,
             &["sim:tone", "sim:speech", "sim:silence", "sim:file:PATH"],
         )),
-        false => Ok(MicrophoneDevice::Alsa(plain(text)?)),
+        false => SoundName::parse(text).map(MicrophoneDevice::Alsa),
     }
 }
 
@@ -287,7 +278,7 @@ pub(super) fn speaker_device(text: &str, base: &Path) -> Result<SpeakerDevice, S
     }
     match text.starts_with("sim:") {
         true => Err(unknown_word(text, &["sim:meter", "sim:wav:PATH"])),
-        false => Ok(SpeakerDevice::Alsa(plain(text)?)),
+        false => SoundName::parse(text).map(SpeakerDevice::Alsa),
     }
 }
 
@@ -330,37 +321,6 @@ pub(super) const HUB_ACCESS: &[(&str, HubAccess)] =
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_is_an_origin_and_nothing_more() {
-        for good in [
-            "https://meet.example.org",
-            "http://127.0.0.1:3000",
-            "http://[::1]:3000",
-            "https://[fd00::1]",
-        ] {
-            assert_eq!(origin(good), Ok(good.to_owned()));
-            assert_eq!(origin(&format!("{good}/")), Ok(good.to_owned()));
-        }
-        for bad in [
-            "",
-            "meet.example.org",
-            "ws://meet.example.org",
-            "https://",
-            "https:///",
-            "https://user:secret@meet.example.org",
-            "https://meet.example.org/api",
-            "https://meet.example.org?x",
-            "https://meet example.org",
-            "https://meet.example.org:0",
-            "https://meet.example.org:+80",
-            "https://meet.example.org:99999",
-            "https://[::1",
-            "https://[::1]x",
-        ] {
-            assert!(origin(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn ice_servers_have_no_slashes_and_only_turn_has_a_transport() {
@@ -429,7 +389,7 @@ mod tests {
         );
         assert_eq!(
             video_device("/dev/video0", base),
-            Ok(VideoDevice::V4l2("/dev/video0".into()))
+            VideoName::parse("/dev/video0").map(VideoDevice::V4l2)
         );
         assert_eq!(
             microphone_device("sim:tone", base),
@@ -442,7 +402,7 @@ mod tests {
         assert!(microphone_device("sim:tone:-1", base).is_err());
         assert_eq!(
             microphone_device("hw:CARD=Device", base),
-            Ok(MicrophoneDevice::Alsa("hw:CARD=Device".into()))
+            SoundName::parse("hw:CARD=Device").map(MicrophoneDevice::Alsa)
         );
         assert_eq!(
             speaker_device("sim:wav:out.wav", base),

@@ -42,6 +42,9 @@ pub struct SignalingLine {
     pub state: String,
     /// How long this state has lasted, milliseconds.
     pub since_ms: u64,
+    /// The way to the server is not encrypted and leaves this machine.
+    #[serde(default)]
+    pub unencrypted: bool,
 }
 
 /// Microphone.
@@ -130,6 +133,7 @@ impl Snapshot {
             sim,
             signaling,
             signaling_since,
+            signaling_unencrypted,
             banner,
             connected_peers,
             microphone_muted,
@@ -154,6 +158,7 @@ impl Snapshot {
             signaling: SignalingLine {
                 state: signaling.as_str().to_owned(),
                 since_ms: milliseconds(*signaling_since, now),
+                unencrypted: *signaling_unencrypted,
             },
             banner: banner.clone(),
             connected_peers: *connected_peers,
@@ -344,6 +349,7 @@ mod tests {
             sim: true,
             signaling: SignalingState::Joined,
             signaling_since: Timestamp::from_millis(1_000),
+            signaling_unencrypted: false,
             banner: Some("Reconnecting to 1 peer(s)".to_owned()),
             connected_peers: 1,
             microphone_muted: true,
@@ -399,7 +405,7 @@ mod tests {
         let snapshot = Snapshot::new(&room(), Timestamp::from_millis(6_500));
         let expected = concat!(
             r#"{"version":1,"generation":42,"sim":true,"#,
-            r#""signaling":{"state":"joined","since_ms":5500},"#,
+            r#""signaling":{"state":"joined","since_ms":5500,"unencrypted":false},"#,
             r#""banner":"Reconnecting to 1 peer(s)","connected_peers":1,"#,
             r#""microphone":{"muted":true,"confirmed":true,"forced":true},"#,
             r#""camera":{"off":false,"confirmed":null,"forced":false,"lost":true},"#,

@@ -23,6 +23,12 @@ pub fn describe_status(snapshot: &Snapshot) -> String {
     if let Some(banner) = &snapshot.banner {
         row("", visible(banner));
     }
+    if snapshot.signaling.unencrypted {
+        row(
+            "server",
+            "not encrypted: [signaling] insecure_http".to_owned(),
+        );
+    }
     row(
         "microphone",
         format!(

@@ -9,6 +9,7 @@ use ::alsa::{Direction, Output, ValueOr};
 use super::pace::{Pace, sleep_until};
 use super::{CapturedPeriod, DeviceError, Microphone, PERIOD, PlayedPeriod, SAMPLE_RATE, Speaker};
 use crate::clock;
+use crate::config::SoundName;
 
 /// Frames asked for in the buffer of a speaker, which is kept full: all of it is delay. `dmix` and sound servers grant
 /// several times as many.
@@ -41,7 +42,8 @@ struct Stream {
 }
 
 impl Stream {
-    fn open(name: &str, direction: Direction) -> Result<Self, DeviceError> {
+    fn open(name: &SoundName, direction: Direction) -> Result<Self, DeviceError> {
+        let name = name.as_str();
         // The library would write its complaints to standard error; they go into the message instead.
         let complaints = Output::local_error_handler().ok();
         let opened = PCM::new(name, direction, false);
@@ -193,7 +195,7 @@ fn gone(name: &str, attempt: &'static str, error: ::alsa::Error) -> DeviceError 
 pub(super) struct AlsaMicrophone(Stream);
 
 impl AlsaMicrophone {
-    pub(super) fn open(name: &str) -> Result<Self, DeviceError> {
+    pub(super) fn open(name: &SoundName) -> Result<Self, DeviceError> {
         Ok(Self(Stream::open(name, Direction::Capture)?))
     }
 
@@ -257,7 +259,7 @@ impl Microphone for AlsaMicrophone {
 pub(super) struct AlsaSpeaker(Stream);
 
 impl AlsaSpeaker {
-    pub(super) fn open(name: &str) -> Result<Self, DeviceError> {
+    pub(super) fn open(name: &SoundName) -> Result<Self, DeviceError> {
         Ok(Self(Stream::open(name, Direction::Playback)?))
     }
 
@@ -319,13 +321,17 @@ mod tests {
     use std::path::PathBuf;
     use std::process::Command;
 
+    fn name(text: &str) -> SoundName {
+        SoundName::parse(text).unwrap()
+    }
+
     fn temporary(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("huddled-alsa-{}-{name}", std::process::id()))
     }
 
     #[test]
     fn the_null_device_captures_zeros_at_our_pace() {
-        let mut microphone = AlsaMicrophone::open("null").unwrap();
+        let mut microphone = AlsaMicrophone::open(&name("null")).unwrap();
         let before = clock::monotonic();
         let mut last = None;
         for _ in 0..50 {
@@ -343,7 +349,7 @@ mod tests {
 
     #[test]
     fn the_null_device_plays_at_our_pace() {
-        let mut speaker = AlsaSpeaker::open("null").unwrap();
+        let mut speaker = AlsaSpeaker::open(&name("null")).unwrap();
         let before = clock::monotonic();
         for _ in 0..50 {
             let played = speaker.write_period(&[1; PERIOD]).unwrap();
@@ -355,15 +361,44 @@ mod tests {
         assert!(speaker.heard().is_none());
     }
 
+    const FIXTURE: &str = "HUDDLED_ALSA_FIXTURE";
+
+    /// ALSA reads its configuration once per process, so this runs a test in another one, which has the PCM `fixture`.
+    fn with_fixture(test: &str, definition: &str) {
+        let config = temporary(&format!("{test}.conf"));
+        let text = format!("</usr/share/alsa/alsa.conf>\npcm.fixture {{ {definition} }}\n");
+        std::fs::write(&config, text).unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg(format!("devices::alsa::tests::{test}"))
+            .env("ALSA_CONFIG_PATH", &config)
+            .env(FIXTURE, "fixture")
+            .output()
+            .unwrap();
+        std::fs::remove_file(config).unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}\n{errors}");
+        assert!(text.contains("the fixture was used"), "{text}\n{errors}");
+    }
+
+    /// In the other process.
+    fn fixture() -> Option<SoundName> {
+        let fixture = std::env::var(FIXTURE).ok()?;
+        println!("the fixture was used");
+        Some(name(&fixture))
+    }
+
     #[test]
     fn what_is_played_arrives_at_the_file_plug_in() {
         let path = temporary("played.raw");
-        let name = format!("file:FILE={},FORMAT=raw", path.display());
-        let mut speaker = AlsaSpeaker::open(&name).unwrap();
-        for value in 0..10 {
-            speaker.write_period(&[value; PERIOD]).unwrap();
-        }
-        drop(speaker);
+        with_fixture(
+            "plays_to_the_fixture_where_there_is_one",
+            &format!(
+                "type file slave.pcm null file {} format raw",
+                path.display()
+            ),
+        );
         let bytes = std::fs::read(&path).unwrap();
         let samples: Vec<i16> = bytes
             .chunks_exact(2)
@@ -376,42 +411,35 @@ mod tests {
         std::fs::remove_file(path).unwrap();
     }
 
-    const FIXTURE: &str = "HUDDLED_ALSA_FIXTURE";
+    #[test]
+    fn plays_to_the_fixture_where_there_is_one() {
+        let Some(name) = fixture() else {
+            return;
+        };
+        let mut speaker = AlsaSpeaker::open(&name).unwrap();
+        for value in 0..10 {
+            speaker.write_period(&[value; PERIOD]).unwrap();
+        }
+    }
 
-    /// ALSA reads its configuration once per process, so this runs the test below in another one.
     #[test]
     fn the_file_plug_in_is_captured() {
-        let (input, config) = (temporary("input.raw"), temporary("asound.conf"));
+        let input = temporary("input.raw");
         let bytes: Vec<u8> = (0..100 * PERIOD)
             .flat_map(|index| ((index / PERIOD) as i16 + 1).to_le_bytes())
             .collect();
         std::fs::write(&input, bytes).unwrap();
-        std::fs::write(
-            &config,
-            format!(
-                "</usr/share/alsa/alsa.conf>\npcm.fixture {{ type file slave.pcm null file /dev/null infile {} format raw }}\n",
-                input.display()
-            ),
-        )
-        .unwrap();
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture"])
-            .arg("devices::alsa::tests::captures_the_fixture_where_there_is_one")
-            .env("ALSA_CONFIG_PATH", &config)
-            .env(FIXTURE, "fixture")
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{text}\n{errors}");
-        assert!(text.contains("captured the fixture"), "{text}\n{errors}");
+        let input_path = input.display();
+        with_fixture(
+            "captures_the_fixture_where_there_is_one",
+            &format!("type file slave.pcm null file /dev/null infile {input_path} format raw"),
+        );
         std::fs::remove_file(input).unwrap();
-        std::fs::remove_file(config).unwrap();
     }
 
     #[test]
     fn captures_the_fixture_where_there_is_one() {
-        let Ok(name) = std::env::var(FIXTURE) else {
+        let Some(name) = fixture() else {
             return;
         };
         let mut microphone = AlsaMicrophone::open(&name).unwrap();
@@ -420,12 +448,11 @@ mod tests {
             microphone.read_period(&mut samples).unwrap();
             assert_eq!(samples, [value; PERIOD]);
         }
-        println!("captured the fixture");
     }
 
     #[test]
     fn filling_a_large_buffer_at_once_is_no_lack_of_a_clock() {
-        let mut stream = Stream::open("null", Direction::Playback).unwrap();
+        let mut stream = Stream::open(&name("null"), Direction::Playback).unwrap();
         let (granted, _) = stream.pcm.get_params().unwrap();
         assert_eq!(stream.buffer, granted);
         // As a sound server may grant: 2 s.
@@ -440,7 +467,7 @@ mod tests {
     #[test]
     fn capture_goes_on_after_an_overrun_and_after_a_suspend() {
         for errno in [libc::EPIPE, libc::ESTRPIPE] {
-            let mut microphone = AlsaMicrophone::open("null").unwrap();
+            let mut microphone = AlsaMicrophone::open(&name("null")).unwrap();
             let error = ::alsa::Error::new("snd_pcm_readi", errno);
             let recovered = microphone
                 .0
@@ -463,20 +490,20 @@ mod tests {
 
     #[test]
     fn what_cannot_be_opened_may_be_plugged_in_later() {
-        for name in [
+        for text in [
             "no-such-pcm",
             "hw:CARD=NoSuchCard",
             "plughw:31,0",
-            "front:CARD=NoSuchCard,DEV=0",
+            "sysdefault:CARD=NoSuchCard",
         ] {
             for error in [
-                AlsaMicrophone::open(name).err().expect("refused"),
-                AlsaSpeaker::open(name).err().expect("refused"),
+                AlsaMicrophone::open(&name(text)).err().expect("refused"),
+                AlsaSpeaker::open(&name(text)).err().expect("refused"),
             ] {
                 assert!(error.worth_retrying(), "{error}");
-                let text = error.to_string();
-                assert!(text.starts_with(&format!("{name}: ")), "{text}");
-                assert!(text.contains("`aplay -L`"), "{text}");
+                let said = error.to_string();
+                assert!(said.starts_with(&format!("{text}: ")), "{said}");
+                assert!(said.contains("`aplay -L`"), "{said}");
             }
         }
     }

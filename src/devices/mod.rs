@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    MicrophoneDevice, MicrophoneSettings, PanelBackend, PanelLine, PanelSettings, SpeakerDevice,
-    SpeakerSettings, VideoDevice, VideoEncoding, VideoSettings,
+    MicrophoneDevice, MicrophoneSettings, PanelBackend, PanelLine, PanelSettings, ScreenSettings,
+    SpeakerDevice, SpeakerSettings, VideoDevice, VideoEncoding, VideoSettings,
 };
 use crate::room::{Button, Led, Pattern, Timestamp};
 
@@ -60,6 +60,14 @@ pub enum DeviceError {
         /// As the configuration names it.
         device: String,
         /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The device is there and must not be used for this, as long as it is what it is now.
+    #[error("{device}: refused: {reason}")]
+    Refused {
+        /// As the configuration names it.
+        device: String,
+        /// Why, and what to do.
         reason: String,
     },
 }
@@ -224,6 +232,31 @@ pub fn open_camera(
     video: &VideoEncoding,
 ) -> Result<Box<dyn Camera>, DeviceError> {
     open_camera_with_faults(settings, box_name, video, &Faults::default())
+}
+
+/// Opens the screen's source, as [`open_camera`] opens a camera. A device that is the camera, under whatever name, is
+/// refused, and an open source as soon as it turns out to be the camera.
+///
+/// # Errors
+/// As [`open_camera`]; [`DeviceError::Refused`] where the source is the camera.
+pub fn open_screen(
+    settings: &ScreenSettings,
+    box_name: &str,
+) -> Result<Box<dyn Camera>, DeviceError> {
+    let encoding = settings.encoding();
+    match &settings.source.device {
+        VideoDevice::V4l2(name) => Ok(Box::new(v4l2::V4l2Screen::open(
+            name,
+            &settings.cameras,
+            &encoding,
+        )?)),
+        _ => open_camera(&settings.source, box_name, &encoding),
+    }
+}
+
+/// Why the configured screen's source cannot be used: its name leads to the camera now.
+pub fn camera_as_screen(settings: &ScreenSettings) -> Option<String> {
+    v4l2::camera_as_screen(settings)
 }
 
 /// As [`open_camera`]; a simulated camera obeys `faults`.

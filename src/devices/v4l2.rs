@@ -5,12 +5,14 @@
 //! is ready, and whatever goes wrong all the same ends the stream, which the pipeline opens anew. It panics over what
 //! a driver says while it opens or closes: so both happen behind a shield.
 
+mod identity;
 mod mode;
 mod names;
 mod pack;
+mod screen;
 
 use std::io::{Error, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::v4l::buffer::{Flags, Metadata, Type};
@@ -28,9 +30,11 @@ use super::pace::sleep_until;
 use super::shield::shielded;
 use super::{Camera, DeviceError, PixelFormat, RawFrame};
 use crate::clock;
-use crate::config::VideoEncoding;
+use crate::config::{VideoEncoding, VideoName};
 use crate::room::Timestamp;
+use identity::{Identity, SYS};
 use mode::{Mode, in_steps, nearest};
+pub(super) use screen::{V4l2Screen, camera_as_screen};
 
 /// Buffers asked for; one of them is always held back by the crate.
 const BUFFERS: u32 = 5;
@@ -44,6 +48,8 @@ const FORMATS: [(PixelFormat, &[u8; 4]); 3] = [
 ];
 /// `V4L2_CID_PRIVACY`: the camera's own shutter is closed.
 const PRIVACY: u32 = 0x009a_0910;
+/// What is told of a name that leads to something else.
+const NO_VIDEO: &str = "it is no video device; `huddled devices` lists the cameras";
 /// Some drivers list every size there is.
 const MOST_SIZES: usize = 200;
 
@@ -60,8 +66,11 @@ pub struct CameraInfo {
 
 /// The cameras there are, those that cannot be opened included.
 pub(super) fn list() -> Vec<CameraInfo> {
+    let is_video =
+        |node: &&PathBuf| Identity::of(node, Path::new(SYS)).is_ok_and(|node| node.is_video());
     names::nodes()
         .iter()
+        .filter(is_video)
         .filter_map(|node| {
             let names = names::of_node(node);
             let looked = shielded("camera-list", || -> Result<Option<String>, Error> {
@@ -191,6 +200,8 @@ struct Running {
 pub(super) struct V4l2Camera {
     name: String,
     node: PathBuf,
+    /// What was opened.
+    identity: Identity,
     wanted: VideoEncoding,
     mode: Mode,
     /// `None` only while it is being dropped.
@@ -205,14 +216,28 @@ pub(super) struct V4l2Camera {
 
 impl V4l2Camera {
     /// Finds the camera, looks at its modes and chooses one.
-    pub(super) fn open(name: &str, wanted: &VideoEncoding) -> Result<Self, DeviceError> {
+    pub(super) fn open(name: &VideoName, wanted: &VideoEncoding) -> Result<Self, DeviceError> {
+        let name = name.as_str();
         let node = names::find(name).ok_or_else(|| DeviceError::Gone {
             device: name.to_owned(),
             attempt: "looking for it",
             reason: "nothing has this name now; `huddled devices` lists the cameras".to_owned(),
         })?;
+        let sys = Path::new(SYS);
+        let identity = match Identity::of(&node, sys) {
+            Ok(identity) if identity.is_video() => identity,
+            Ok(_) => return Err(misconfigured(name, NO_VIDEO)),
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                return Err(misconfigured(name, NO_VIDEO));
+            }
+            Err(error) => return Err(gone(name, "looking at it", &error)),
+        };
         let looked = shielded("camera-open", || -> Result<_, Error> {
             let device = Device::with_path(&node)?;
+            let opened = format!("/proc/self/fd/{}", device.handle().fd());
+            if Identity::of(Path::new(&opened), sys)? != identity {
+                return Err(Error::other("it became another device meanwhile"));
+            }
             let capabilities = device.query_caps()?.capabilities;
             let modes = modes(&device, wanted);
             let has_shutter = privacy(&device).is_some();
@@ -237,6 +262,7 @@ impl V4l2Camera {
         Ok(Self {
             name: name.to_owned(),
             node,
+            identity,
             wanted: *wanted,
             mode,
             device: Some(device),
@@ -477,15 +503,12 @@ mod tests {
 
     #[test]
     fn a_camera_that_is_not_there_may_come_and_what_is_no_camera_says_so() {
-        let error = V4l2Camera::open("usb-Nobody-video-index0", &WANTED)
-            .err()
-            .expect("refused");
+        let open = |name| V4l2Camera::open(&VideoName::parse(name).unwrap(), &WANTED);
+        let error = open("usb-Nobody-video-index0").err().expect("refused");
         assert!(error.worth_retrying());
         assert!(error.to_string().contains("huddled devices"), "{error}");
-        let error = V4l2Camera::open("/dev/null", &WANTED)
-            .err()
-            .expect("refused");
-        assert!(error.to_string().starts_with("/dev/null: "), "{error}");
+        let error = open("/dev/null").err().expect("refused");
+        assert_eq!(error.to_string(), format!("/dev/null: {NO_VIDEO}"));
         let _: Vec<CameraInfo> = list();
     }
 

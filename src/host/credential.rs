@@ -53,7 +53,14 @@ pub fn read_credential(
 }
 
 fn read(path: &Path) -> std::io::Result<Redacted<String>> {
-    let size = std::fs::metadata(path)?.len();
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() {
+        return Err(std::io::Error::new(
+            ErrorKind::InvalidData,
+            "it is not a regular file",
+        ));
+    }
+    let size = about.len();
     if size > LONGEST {
         return Err(std::io::Error::new(
             ErrorKind::InvalidData,
@@ -78,6 +85,7 @@ mod tests {
         CredentialRef {
             name: name.to_owned(),
             base: base.to_owned(),
+            credential_only: false,
         }
     }
 
@@ -181,5 +189,28 @@ mod tests {
             assert!(message.contains(reason), "{message}");
             assert!(!message.contains("caf"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_no_secret() {
+        for name in ["/dev/zero", "/dev"] {
+            let error =
+                read_credential("[signaling] token_file", &named(name, Path::new("/")), None);
+            let message = error.unwrap_err().to_string();
+            assert!(message.contains("not a regular file"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_credential_of_a_remote_file_is_never_a_file_beside_it() {
+        let directory = TemporaryDirectory::new("credential-remote");
+        std::fs::write(directory.path().join("record.toml"), "secret").unwrap();
+        let remote = CredentialRef {
+            credential_only: true,
+            ..named("record.toml", directory.path())
+        };
+        assert!(read_credential("[signaling] token_file", &remote, None).is_err());
+        let credentials = Some(directory.path());
+        assert!(read_credential("[signaling] token_file", &remote, credentials).is_ok());
     }
 }

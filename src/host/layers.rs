@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Candidate, Layer};
+use crate::config::{Candidate, Layer, Source};
 use crate::files;
 
 /// The vendor's file, below the root folder.
@@ -58,6 +58,7 @@ pub fn read_layer(file: &Path) -> Option<Candidate> {
     Some(Candidate {
         file: file.to_owned(),
         text,
+        source: Source::Own,
     })
 }
 
@@ -95,6 +96,7 @@ fn read_additions(folder: &Path) -> Vec<Candidate> {
         Err(error) => vec![Candidate {
             file: folder.to_owned(),
             text: Err(format!("cannot be read: {error}")),
+            source: Source::Own,
         }],
     }
 }
@@ -122,6 +124,9 @@ struct Copied {
     file: PathBuf,
     /// Of the text, bytes: a torn copy could have less.
     length: usize,
+    /// It is the remote file. Before the text, so that a torn copy with the whole text has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    remote: bool,
     text: String,
 }
 
@@ -143,7 +148,14 @@ pub fn read_accepted(directory: &Path) -> Vec<Layer> {
     match understood {
         Ok(layers) => layers
             .into_iter()
-            .map(|Copied { file, text, .. }| Layer { file, text })
+            .map(|copied| Layer {
+                file: copied.file,
+                text: copied.text,
+                source: match copied.remote {
+                    true => Source::Remote,
+                    false => Source::Own,
+                },
+            })
             .collect(),
         Err(reason) => {
             log::warn!(
@@ -172,6 +184,7 @@ pub fn keep_accepted(directory: &Path, layers: &[Layer]) -> std::io::Result<()> 
             .map(|layer| Copied {
                 file: layer.file.clone(),
                 length: layer.text.len(),
+                remote: layer.source == Source::Remote,
                 text: layer.text.clone(),
             })
             .collect(),
@@ -194,6 +207,7 @@ mod tests {
         Layer {
             file: file.into(),
             text: text.to_owned(),
+            source: Source::Own,
         }
     }
 
@@ -256,7 +270,13 @@ mod tests {
         let directory = TemporaryDirectory::new("layers-copy");
         assert_eq!(read_accepted(directory.path()), []);
         let inode = || fs::metadata(directory.path().join(COPY)).unwrap().ino();
-        let one = [layer("/etc/huddled/config.toml", "'''\n\"\"\"\\ é\n")];
+        let one = [
+            layer("/etc/huddled/config.toml", "'''\n\"\"\"\\ é\n"),
+            Layer {
+                source: Source::Remote,
+                ..layer("/var/lib/huddled/remote/0a.toml", "[box]\n")
+            },
+        ];
         keep_accepted(directory.path(), &one).unwrap();
         assert_eq!(read_accepted(directory.path()), one);
         let first = inode();

@@ -12,8 +12,8 @@ use super::EncodedVideo;
 use super::error::EncodeError;
 use super::fanout::Fanout;
 use super::h264::{Content, VideoEncoder};
-use crate::config::{VideoDevice, VideoEncoding, VideoSettings};
-use crate::devices::{Camera, DeviceError, open_camera};
+use crate::config::{ScreenSettings, VideoDevice, VideoEncoding, VideoSettings};
+use crate::devices::{Camera, DeviceError, open_camera, open_screen};
 use crate::events::EventSender;
 use crate::room::Event;
 use worker::Worker;
@@ -193,6 +193,16 @@ pub fn opener(
     }
     let (settings, box_name, video) = (settings.clone(), box_name.to_owned(), *video);
     Some(Box::new(move || open_camera(&settings, &box_name, &video)))
+}
+
+/// Opens the screen's source, which is never the camera; `None` where nothing is configured. `box_name` is what a test
+/// card shows.
+pub fn screen_opener(settings: &ScreenSettings, box_name: &str) -> Option<CameraOpener> {
+    if settings.source.device == VideoDevice::None {
+        return None;
+    }
+    let (settings, box_name) = (settings.clone(), box_name.to_owned());
+    Some(Box::new(move || open_screen(&settings, &box_name)))
 }
 
 impl VideoOut {

@@ -93,6 +93,7 @@ impl Room {
             sim: settings.sim,
             signaling: signaling.shown(),
             signaling_since: now,
+            signaling_unencrypted: settings.unencrypted,
             banner: settings.complaint.clone(),
             connected_peers: 0,
             microphone_muted: true,

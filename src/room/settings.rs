@@ -62,6 +62,8 @@ pub struct RoomSettings {
     pub panel_simulated: bool,
     /// Some device is simulated; shown in the snapshot.
     pub sim: bool,
+    /// The way to the server is not encrypted and leaves this machine; shown in the snapshot and the status.
+    pub unencrypted: bool,
     /// A camera is configured.
     pub has_camera: bool,
     /// A screen source is configured.

@@ -131,6 +131,8 @@ pub struct RoomSnapshot {
     pub signaling: SignalingState,
     /// Since when.
     pub signaling_since: Timestamp,
+    /// The way to the server is not encrypted and leaves this machine.
+    pub signaling_unencrypted: bool,
     /// The sentence across the screen ("Reconnecting to server", "Reconnecting to 2 peer(s)").
     pub banner: Option<String>,
     /// Peers whose connection is `connected`, without ourselves.

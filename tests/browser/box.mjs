@@ -106,6 +106,7 @@ name = ${text(name)}
 
 [signaling]
 url = ${text(url)}
+insecure_http = ${/^http:\/\/(?!127\.)/.test(url)}
 meeting = ${text(meeting)}
 user = ${text(user)}
 ${this.options.signaling ?? ''}

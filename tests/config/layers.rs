@@ -1,6 +1,8 @@
 //! Several files as one configuration: what each contributes, who is blamed, what stands in for a refused one.
 
-use huddled::config::{Candidate, Chosen, ConfigError, Effective, Instead, Layer, choose, merge};
+use huddled::config::{
+    Candidate, Chosen, ConfigError, Effective, Instead, Layer, Source, choose, merge,
+};
 
 use super::*;
 
@@ -12,6 +14,7 @@ fn layer(file: &str, text: &str) -> Layer {
     Layer {
         file: file.into(),
         text: text.to_owned(),
+        source: Source::Own,
     }
 }
 
@@ -155,7 +158,7 @@ fn what_is_shown_with_origins_names_each_and_still_reads_as_the_same() {
         "{shown}"
     );
     assert!(
-        shown.contains("width = 640  # /usr/share/huddled/config.toml, line 5"),
+        shown.contains("width = 640  # /usr/share/huddled/config.toml, line 60"),
         "{shown}"
     );
     let urls = shown.lines().filter(|line| line.starts_with("urls = "));
@@ -191,6 +194,7 @@ fn candidates(files: &[(&str, &str)]) -> Vec<Candidate> {
         .map(|(file, text)| Candidate {
             file: file.into(),
             text: Ok((*text).to_owned()),
+            source: Source::Own,
         })
         .collect()
 }
@@ -261,6 +265,7 @@ fn a_file_that_cannot_be_read_is_refused_like_a_wrong_one() {
     let now = [Candidate {
         file: OWN.into(),
         text: Err("cannot be read: Permission denied".to_owned()),
+        source: Source::Own,
     }];
     let chosen = chosen(&now, &[(OWN, GOOD)]).unwrap();
     assert_eq!(chosen.effective.settings.name, "good");

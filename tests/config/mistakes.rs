@@ -89,6 +89,15 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
              be, without a path",
         ),
         (
+            "[signaling]\nurl = \"http://10.0.0.1:3000\"",
+            ", line 2, signaling.url: sends password and token over the network unencrypted; write https://, or allow it \
+             with insecure_http = true in a file of the box itself",
+        ),
+        (
+            "[hub]\nurl = \"http://hub.example.org\"",
+            ", line 2, hub.url: sends the token of every link over the network unencrypted; write https://",
+        ),
+        (
             "[signaling]\nmeeting = \"../admin\"",
             r#", line 2, signaling.meeting: "../admin" is not an id; give 1 to 128 letters, digits, "-", "_" and ".""#,
         ),
@@ -113,6 +122,23 @@ fn every_mistake_is_told_with_its_place_and_what_to_do() {
         (
             "[camera]\ndevice = \"my camera\"",
             r#", line 2, camera.device: "my camera" is not a video device; write a node such as /dev/video0"#,
+        ),
+        (
+            "[screen]\ndevice = \"/dev/v4l/../video0\"",
+            r#", line 2, screen.device: "/dev/v4l/../video0" is not a video device; write a node such as /dev/video0, without ".", ".." and "//""#,
+        ),
+        (
+            "[camera]\ndevice = \"/dev/v4l/by-id/usb-x\"\n[screen]\ndevice = \"usb-x\"",
+            ", line 4, screen.device: is the device of [camera]: a share would show the room while the camera is off; name \
+             another capture device, or none",
+        ),
+        (
+            "[speaker]\ndevice = \"tee:null,'|touch x',raw\"",
+            r#", line 2, speaker.device: "tee:null,'|touch x',raw" is not the plain name of a sound device; write hw:CARD=ID,DEV=N, the same with plughw:, sysdefault:, default:, dmix: or dsnoop:, or the bare name of a PCM that /etc/asound.conf defines"#,
+        ),
+        (
+            "[microphone]\ndevice = \"plug:hw:0\"",
+            r#", line 2, microphone.device: "plug:hw:0" is not the plain name of a sound device; write hw:CARD=ID,DEV=N, the same with plughw:, sysdefault:, default:, dmix: or dsnoop:, or the bare name of a PCM that /etc/asound.conf defines"#,
         ),
         (
             "[microphone]\ndevice = \"sim:tone:5\"",

@@ -3,13 +3,14 @@
 mod documents;
 mod layers;
 mod mistakes;
+mod remote;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use huddled::config::{
     CredentialRef, HubAccess, HubTls, MicrophoneDevice, PanelBackend, PanelLine, Settings,
-    SpeakerDevice, VideoDevice, parse,
+    SpeakerDevice, VideoDevice, VideoName, parse,
 };
 use huddled::room::{Bitrate, FirstStart, PeerId};
 use proptest::prelude::*;
@@ -27,6 +28,7 @@ apply = "now"
 
 [signaling]
 url = "https://meet.example.org/"
+insecure_http = true
 api = "/rest/"
 meeting = "m-1"
 classroom = "c-1"
@@ -145,6 +147,7 @@ fn credential(name: &str) -> CredentialRef {
     CredentialRef {
         name: name.to_owned(),
         base: PathBuf::from("/etc/huddled"),
+        credential_only: false,
     }
 }
 
@@ -157,7 +160,8 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(settings.first_start, FirstStart::Muted);
 
     let signaling = settings.signaling.as_ref().unwrap();
-    assert_eq!(signaling.url, "https://meet.example.org");
+    assert_eq!(signaling.url.as_str(), "https://meet.example.org");
+    assert!(signaling.insecure_http);
     assert_eq!(signaling.api, "/rest");
     assert_eq!(signaling.identity.meeting, "m-1");
     assert_eq!(signaling.identity.user, PeerId::new("u-1"));
@@ -211,7 +215,7 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(settings.camera.ppm, -300);
     assert_eq!(
         settings.screen.source.device,
-        VideoDevice::V4l2("/dev/video2".into())
+        VideoDevice::V4l2(VideoName::parse("/dev/video2").unwrap())
     );
     assert_eq!(settings.microphone.device, MicrophoneDevice::SimTone(1000));
     assert_eq!(

@@ -152,6 +152,7 @@ fn room(users: &[&str]) -> RoomSnapshot {
         sim: true,
         signaling: SignalingState::Joined,
         signaling_since: Timestamp::from_millis(4_000),
+        signaling_unencrypted: false,
         banner: None,
         connected_peers: users.len(),
         microphone_muted: true,

@@ -82,7 +82,7 @@ async fn status_answers_with_the_snapshot() {
     assert_eq!(reply["ok"]["version"], 1);
     assert_eq!(
         reply["ok"]["signaling"],
-        json!({"state": "joined", "since_ms": 6000})
+        json!({"state": "joined", "since_ms": 6000, "unencrypted": false})
     );
     assert_eq!(reply["ok"]["peers"][0]["user_id"], "u-1");
     assert_eq!(reply["ok"]["peers"][0]["since_ms"], 1000);

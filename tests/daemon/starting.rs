@@ -66,6 +66,38 @@ fn an_invalid_file_ends_with_78_and_is_named_with_line_and_key() {
 }
 
 #[test]
+fn a_server_without_encryption_needs_the_boxs_own_word_and_is_named_at_each_start() {
+    let mut setup = Setup::member("clear", "http://server.invalid:9", "m-1", "u-1");
+    setup.configure();
+    let config = setup.config().display().to_string();
+    let run = huddled()
+        .args(["run", "--allow-sim", "--config", &config])
+        .output()
+        .unwrap();
+    assert_eq!(run.status.code(), Some(78));
+    assert!(stderr(&run).contains(", line 5, signaling.url: sends password and token"));
+
+    setup.signaling.push_str("insecure_http = true\n");
+    let mut daemon = setup.start();
+    for start in 0..2 {
+        if start > 0 {
+            daemon.stop(libc::SIGTERM);
+            daemon.spawn_again();
+        }
+        daemon.until_logged("[signaling] url http://server.invalid:9 is plain HTTP");
+        daemon.until("the status says so", |snapshot| {
+            snapshot["signaling"]["unencrypted"] == true
+        });
+        let status = daemon.huddlectl(&["status"]).stdout;
+        let status = String::from_utf8(status).unwrap();
+        assert!(
+            status.contains("not encrypted: [signaling] insecure_http"),
+            "{status}"
+        );
+    }
+}
+
+#[test]
 fn simulated_devices_need_permission() {
     let setup = Setup::new("forbidden");
     setup.configure();

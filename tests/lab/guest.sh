@@ -126,6 +126,7 @@ config() { # USER, camera, microphone, speaker
 name = "Box $1"
 [signaling]
 url = "http://10.0.2.2:$(cat $lab/port)"
+insecure_http = true
 meeting = "00000000-0000-4000-8000-00000000000f"
 user = "00000000-0000-4000-8000-00000000000$1"
 [camera]

@@ -18,6 +18,7 @@ pub(super) fn settings() -> RoomSettings {
         first_start: FirstStart::Open,
         panel_simulated: true,
         sim: true,
+        unencrypted: false,
         has_camera: true,
         has_screen: false,
         share_on_signal: false,

@@ -200,6 +200,33 @@ async fn a_server_without_socketio_is_unreachable() {
 }
 
 #[tokio::test]
+async fn no_redirect_takes_a_password_or_a_token_elsewhere() {
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let target = elsewhere.local_addr().unwrap();
+    for login in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            let answer = format!(
+                "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{target}/\r\ncontent-length: 0\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let access = Access {
+            login: login.then(|| ("box@example.org".into(), Redacted("horse".into()))),
+            ..plain(&url)
+        };
+        let (message, _) = refused(access).await;
+        assert!(message.contains("307"), "{message}");
+        server.await.unwrap();
+        assert!(elsewhere.accept().is_err(), "the redirect was followed");
+    }
+}
+
+#[tokio::test]
 async fn a_close_while_opening_ends_the_attempt_without_a_report() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{Check, Verdict};
 use crate::clock::monotonic;
-use crate::config::{Settings, VideoDevice, VideoEncoding, VideoSettings};
-use crate::devices::{Camera, DeviceError, open_camera};
+use crate::config::{Settings, VideoDevice, VideoEncoding};
+use crate::devices::{Camera, DeviceError, open_camera, open_screen};
 use crate::media::convert::Converter;
 use crate::room::Timestamp;
 
@@ -19,42 +19,36 @@ const LOOK_FOR: Duration = Duration::from_secs(2);
 const BLACK: u8 = 32;
 
 pub(super) fn camera(settings: &Settings) -> Check {
-    check(
-        "camera",
-        &settings.camera,
-        &settings.video,
-        &settings.name,
-        true,
-    )
+    let Settings { camera, video, .. } = settings;
+    check("camera", &camera.device, video, true, || {
+        open_camera(camera, &settings.name, video)
+    })
 }
 
 /// A computer's picture may stand still.
 pub(super) fn screen(settings: &Settings) -> Check {
     let screen = &settings.screen;
-    check(
-        "screen",
-        &screen.source,
-        &screen.encoding(),
-        &settings.name,
-        false,
-    )
+    let device = &screen.source.device;
+    check("screen", device, &screen.encoding(), false, || {
+        open_screen(screen, &settings.name)
+    })
 }
 
 fn check(
     name: &str,
-    device: &VideoSettings,
+    device: &VideoDevice,
     video: &VideoEncoding,
-    room: &str,
     moves: bool,
+    open: impl FnOnce() -> Result<Box<dyn Camera>, DeviceError>,
 ) -> Check {
-    if device.device == VideoDevice::None {
+    if *device == VideoDevice::None {
         return Check::new(
             name,
             Verdict::Skipped,
             format!("none is configured; set [{name}] device"),
         );
     }
-    let looked = open_camera(device, room, video).and_then(|mut camera| look(&mut *camera, video));
+    let looked = open().and_then(|mut camera| look(&mut *camera, video));
     match looked {
         Ok(seen) => seen.judge(name, moves),
         Err(error) => Check::new(
@@ -214,6 +208,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::VideoName;
     use crate::devices::{PixelFormat, RawFrame};
 
     fn settings() -> Settings {
@@ -310,7 +305,7 @@ mod tests {
         assert!(look(&mut silent, &settings().video).is_err());
         assert_eq!(camera(&settings()).verdict, Verdict::Skipped);
         let mut absent = settings();
-        absent.camera.device = VideoDevice::V4l2("/dev/video-nobody".to_owned());
+        absent.camera.device = VideoDevice::V4l2(VideoName::parse("/dev/video-nobody").unwrap());
         let check = camera(&absent);
         assert_eq!(check.verdict, Verdict::Fail);
         assert!(check.text.contains("/dev/video-nobody"), "{}", check.text);

@@ -435,7 +435,8 @@ mod tests {
     #[test]
     fn what_cannot_be_opened_is_named() {
         let mut settings = Settings::default();
-        settings.microphone.device = MicrophoneDevice::Alsa("hw:CARD=NoSuchCard".to_owned());
+        settings.microphone.device =
+            MicrophoneDevice::Alsa(crate::config::SoundName::parse("hw:CARD=NoSuchCard").unwrap());
         let checks = super::check(&settings);
         assert_eq!(checks[0].verdict, Verdict::Fail);
         assert!(checks[0].text.contains("NoSuchCard"), "{}", checks[0].text);

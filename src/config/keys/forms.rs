@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::super::server_url::ServerUrl;
 use super::values;
 
 /// What a text must look like.
@@ -37,9 +38,9 @@ pub(super) static CREDENTIAL: Form = Form {
     check: |text| values::credential(text, Path::new("")).map(drop),
 };
 pub(super) static ORIGIN: Form = Form {
-    says: "address of a server: `https://HOST` or `http://HOST`, with `:PORT` if need be",
+    says: "address of a server: `https://HOST`, or `http://HOST` on this machine, with `:PORT` if need be",
     pattern: r"^https?://[^/?#@\s]+/?$",
-    check: |text| values::origin(text).map(drop),
+    check: |text| ServerUrl::parse(text).map(drop),
 };
 pub(super) static PREFIX: Form = Form {
     says: "path on the server, such as `/api/v1`",
@@ -62,18 +63,18 @@ pub(super) static PROXY: Form = Form {
     check: |text| values::proxy(text).map(drop),
 };
 pub(super) static VIDEO_DEVICE: Form = Form {
-    says: "`none`, a V4L2 node or its stable name; simulated: `sim:testcard`, `sim:slides`, `sim:file:PATH`",
+    says: "`none`, a V4L2 node or its stable name, without `.` and `..`; simulated: `sim:testcard`, `sim:slides`, `sim:file:PATH`",
     pattern: r"^(sim:(testcard|slides|file:.+)|(?!sim:)\S+)$",
     check: |text| values::video_device(text, Path::new("")).map(drop),
 };
 pub(super) static MICROPHONE_DEVICE: Form = Form {
-    says: "`none` or the name of an ALSA device; simulated: `sim:tone`, `sim:tone:HZ`, `sim:speech`, `sim:silence`, `sim:file:PATH`",
-    pattern: r"^(sim:(tone(:[0-9]+)?|speech|silence|file:.+)|(?!sim:).+)$",
+    says: "`none` or a plain ALSA name: `PLUGIN:CARD,DEV,SUBDEV`, `PLUGIN:CARD=CARD,DEV=N,SUBDEV=N` (what follows the card may be left out; `PLUGIN` is `hw`, `plughw`, `sysdefault`, `default`, `dmix` or `dsnoop`), or the bare name of a PCM that the machine's ALSA configuration defines; simulated: `sim:tone`, `sim:tone:HZ`, `sim:speech`, `sim:silence`, `sim:file:PATH`",
+    pattern: r"^(sim:(tone(:[0-9]+)?|speech|silence|file:.+)|(hw|plughw|sysdefault|default|dmix|dsnoop):([A-Za-z0-9_][A-Za-z0-9_-]{0,14}(,[0-9]{1,3}){0,2}|CARD=[A-Za-z0-9_][A-Za-z0-9_-]{0,14}(,DEV=[0-9]{1,3})?(,SUBDEV=[0-9]{1,3})?)|[A-Za-z0-9_][A-Za-z0-9_-]{0,63})$",
     check: |text| values::microphone_device(text, Path::new("")).map(drop),
 };
 pub(super) static SPEAKER_DEVICE: Form = Form {
-    says: "`none` or the name of an ALSA device; simulated: `sim:meter`, `sim:wav:PATH`",
-    pattern: r"^(sim:(meter|wav:.+)|(?!sim:).+)$",
+    says: "`none` or a plain ALSA name: `PLUGIN:CARD,DEV,SUBDEV`, `PLUGIN:CARD=CARD,DEV=N,SUBDEV=N` (what follows the card may be left out; `PLUGIN` is `hw`, `plughw`, `sysdefault`, `default`, `dmix` or `dsnoop`), or the bare name of a PCM that the machine's ALSA configuration defines; simulated: `sim:meter`, `sim:wav:PATH`",
+    pattern: r"^(sim:(meter|wav:.+)|(hw|plughw|sysdefault|default|dmix|dsnoop):([A-Za-z0-9_][A-Za-z0-9_-]{0,14}(,[0-9]{1,3}){0,2}|CARD=[A-Za-z0-9_][A-Za-z0-9_-]{0,14}(,DEV=[0-9]{1,3})?(,SUBDEV=[0-9]{1,3})?)|[A-Za-z0-9_][A-Za-z0-9_-]{0,63})$",
     check: |text| values::speaker_device(text, Path::new("")).map(drop),
 };
 pub(super) static ADDRESS: Form = Form {

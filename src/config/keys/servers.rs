@@ -8,7 +8,15 @@ pub(super) static SIGNALING: &[Key] = &[
         "url",
         Kind::Text(&ORIGIN),
         "\"https://meet.example.org\"",
-        "The application's server. Needed with a meeting.",
+        "The application's server. Needed with a meeting. `http://` is for 127.0.0.0/8, `[::1]` and `localhost`; \
+         for another machine `insecure_http` has to allow it.",
+    ),
+    key(
+        "insecure_http",
+        Kind::Boolean,
+        "false",
+        "Lets `url` be `http://` to another machine: password, token and who is in the meeting then cross the network \
+         unencrypted. Each start and the status say so.",
     ),
     key(
         "api",

@@ -130,9 +130,9 @@ function showRoom(snapshot) {
   showBanner($('banner'), snapshot.banner);
   write($('count'), `${snapshot.connected_peers + 1} connected`);
 
-  const { state, since_ms: age } = snapshot.signaling;
+  const { state, since_ms: age, unencrypted } = snapshot.signaling;
   $('signaling').dataset.state = state;
-  write($('signaling-words'), SIGNALING[state] ?? state);
+  write($('signaling-words'), `${SIGNALING[state] ?? state}${unencrypted ? ', not encrypted,' : ''}`);
   since($('signaling-since'), age);
 
   const { microphone, camera, screen } = snapshot;

@@ -380,7 +380,7 @@ async fn a_camera_that_cannot_be_is_lost_and_orders_are_still_confirmed() {
     let fanout = Fanout::new();
     let (sender, mut events) = EventSender::channel();
     let settings = VideoSettings {
-        device: VideoDevice::V4l2("/dev/video0".to_owned()),
+        device: VideoDevice::V4l2(crate::config::VideoName::parse("/dev/video0").unwrap()),
         ppm: 0,
     };
     let out = VideoOut::spawn(Feed::Camera, &settings, "Room 1", &VIDEO, fanout, sender).unwrap();

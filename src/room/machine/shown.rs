@@ -77,6 +77,7 @@ impl Room {
             sim: self.settings.sim,
             signaling: self.signaling.shown(),
             signaling_since: self.signaling.since,
+            signaling_unencrypted: self.settings.unencrypted,
             banner: self.banner(),
             connected_peers: self.connected_peers(),
             microphone_muted: media.microphone.closed,
@@ -140,9 +141,13 @@ impl Room {
             Some(false) => "microphone live",
             Some(true) | None => "microphone muted",
         };
+        let unencrypted = match self.settings.unencrypted {
+            true => ", server not encrypted",
+            false => "",
+        };
         match &self.settings.complaint {
-            Some(complaint) => format!("{place}, {microphone}; {complaint}"),
-            None => format!("{place}, {microphone}"),
+            Some(complaint) => format!("{place}, {microphone}{unencrypted}; {complaint}"),
+            None => format!("{place}, {microphone}{unencrypted}"),
         }
     }
 

@@ -64,6 +64,7 @@ fn what_is_wrong_with_a_file_is_told_and_the_last_one_stays() {
         "[box]\nstate_dir = '/tmp'\nfirst_start = 'open'\n",
         "[camera]\ndevice = 'sim:testcard'\n",
         "[signaling]\nca_file = 'x'\n",
+        "[signaling]\ninsecure_http = true\n",
     ] {
         let signature = managed.signer.sign(text.as_bytes(), "version:6");
         refused(text.as_bytes(), &signature, "a remote file may not set");
@@ -79,6 +80,12 @@ fn what_is_wrong_with_a_file_is_told_and_the_last_one_stays() {
         ("[box]\nnmae = 'x'\n", "box.nmae"),
         ("[video]\nwidth = 641\n", "video.width"),
         ("[box", "line 1"),
+        (
+            "[speaker]\ndevice = \"tee:null,'|id',raw\"\n",
+            "speaker.device",
+        ),
+        ("[signaling]\nurl = 'http://10.0.0.1:9'\n", "signaling.url"),
+        ("[camera]\ndevice = '/etc/passwd'\n", "camera.device"),
     ] {
         let signature = managed.signer.sign(text.as_bytes(), "version:6");
         refused(text.as_bytes(), &signature, reason);

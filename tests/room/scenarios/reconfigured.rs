@@ -40,6 +40,26 @@ fn new_recovery_delays_and_a_complaint_interrupt_nothing() {
 }
 
 #[test]
+fn a_way_to_the_server_without_encryption_is_named_as_long_as_it_is_used() {
+    let mut bench = Bench::joined(&[]);
+    bench.take();
+    for (unencrypted, status) in [
+        (
+            true,
+            "In meeting, nobody connected, microphone live, server not encrypted",
+        ),
+        (false, "In meeting, nobody connected, microphone live"),
+    ] {
+        bench.tell(Event::SettingsChanged(Box::new(RoomSettings {
+            unencrypted,
+            ..settings()
+        })));
+        assert_eq!(bench.take(), [Effect::ReportStatus(status.to_owned())]);
+        assert_eq!(bench.room.snapshot().signaling_unencrypted, unencrypted);
+    }
+}
+
+#[test]
 fn a_complaint_is_there_from_the_first_moment() {
     let bench = Bench::new(RoomSettings {
         complaint: Some("configuration refused: x".to_owned()),
