@@ -210,7 +210,7 @@ impl Ledger {
         self.ends = Some(now + WINDOW);
         self.written = 1.min(allowance.lines);
         let mut sources = ended.sources;
-        sources.sort_by(|one, other| other.omitted.cmp(&one.omitted));
+        sources.sort_by_key(|source| std::cmp::Reverse(source.omitted));
         let busy = sources.iter().filter(|source| source.omitted > 0).count();
         Some(Summary {
             omitted: ended.omitted,

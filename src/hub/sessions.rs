@@ -1,0 +1,298 @@
+//! The Engine.IO sessions that exist, of which there are at most as many as `[hub.limits] connections` says.
+//!
+//! The library makes a session for whoever asks, before anybody has shown a token. A session whose token was right keeps
+//! its place. One that has shown nothing loses it to a newcomer: first of all on the network that holds most, there the
+//! oldest. By polling a session costs its client no connection, so there a newcomer waits until the one before had
+//! [`GRACE`] to join.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use socketioxide::socket::Sid;
+
+use super::lock;
+use crate::journal_budget::network;
+use crate::web::{Visit, first_to_go};
+
+/// How long a session that began by polling has for itself.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How a session began.
+#[derive(Clone, Debug)]
+pub(super) enum Way {
+    /// On this connection.
+    WebSocket(Visit),
+    /// By polling; the id is known as soon as the library has answered.
+    Polling(Option<Sid>),
+}
+
+/// How a session that lost its place is ended.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// With its connection.
+    pub(super) connection: Option<Visit>,
+    /// With a request to the library.
+    pub(super) polling: Option<Sid>,
+}
+
+impl Way {
+    fn is_polling(&self) -> bool {
+        matches!(self, Self::Polling(_))
+    }
+}
+
+#[derive(Debug)]
+struct Row {
+    network: IpAddr,
+    since: Instant,
+    way: Way,
+    /// The connection to which a session changed that began by polling.
+    upgraded: Option<Visit>,
+    /// Somebody has shown a right token.
+    joined: bool,
+}
+
+impl Row {
+    fn ending(self) -> Ending {
+        match self.way {
+            Way::WebSocket(visit) => Ending {
+                connection: Some(visit),
+                polling: None,
+            },
+            Way::Polling(sid) => Ending {
+                connection: self.upgraded,
+                polling: sid,
+            },
+        }
+    }
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    limit: usize,
+    /// Ids are never used twice: a [`Session`] may outlive its row.
+    next: AtomicU64,
+    rows: Mutex<BTreeMap<u64, Row>>,
+}
+
+/// One session, known until the library forgets the request it began with.
+#[derive(Clone, Debug)]
+pub(super) struct Session(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    id: u64,
+    sessions: Arc<Sessions>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        lock(&self.sessions.rows).remove(&self.id);
+    }
+}
+
+impl Sessions {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            next: AtomicU64::default(),
+            rows: Mutex::default(),
+        })
+    }
+
+    /// A session is about to be made; with it the one that loses its place, to be ended. `None` if there is no place.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        client: IpAddr,
+        way: Way,
+        now: Instant,
+    ) -> Option<(Session, Option<Ending>)> {
+        let network = network(client);
+        let mut rows = lock(&self.rows);
+        let mut displaced = None;
+        if rows.len() >= self.limit {
+            let victim = self.victim(&rows, network, &way, now)?;
+            displaced = rows.remove(&victim).map(Row::ending);
+        }
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        rows.insert(
+            id,
+            Row {
+                network,
+                since: now,
+                way,
+                upgraded: None,
+                joined: false,
+            },
+        );
+        let sessions = Arc::clone(self);
+        Some((Session(Arc::new(Handle { id, sessions })), displaced))
+    }
+
+    /// Who gives way to a newcomer.
+    fn victim(
+        &self,
+        rows: &BTreeMap<u64, Row>,
+        newcomer: IpAddr,
+        way: &Way,
+        now: Instant,
+    ) -> Option<u64> {
+        let waiting = || {
+            rows.iter()
+                // One without an id cannot be ended yet.
+                .filter(|(_, row)| !row.joined && !matches!(row.way, Way::Polling(None)))
+        };
+        let victim = first_to_go(
+            waiting().map(|(id, row)| (*id, row.network, row.since)),
+            self.limit,
+        )?;
+        let row = rows.get(&victim)?;
+        let held = |network| waiting().filter(|(_, row)| row.network == network).count();
+        let had_its_time = now.saturating_duration_since(row.since) >= GRACE;
+        let may = !way.is_polling() || had_its_time || held(newcomer) + 1 < held(row.network);
+        may.then_some(victim)
+    }
+
+    /// The session of this id, if it began by polling and lives. Others have no requests after their first.
+    pub(super) fn find(self: &Arc<Self>, sid: Sid) -> Option<Found> {
+        let rows = lock(&self.rows);
+        let (id, row) = rows
+            .iter()
+            .find(|(_, row)| matches!(row.way, Way::Polling(Some(own)) if own == sid))?;
+        Some(Found {
+            id: *id,
+            sessions: Arc::clone(self),
+            joined: row.joined,
+        })
+    }
+}
+
+impl Session {
+    /// The library has given the session its id.
+    pub(super) fn named(&self, sid: Sid) {
+        self.with(|row| row.way = Way::Polling(Some(sid)));
+    }
+
+    /// Somebody has shown a right token in this session.
+    pub(super) fn joined(&self) {
+        self.with(|row| {
+            row.joined = true;
+            let visits = match &row.way {
+                Way::WebSocket(visit) => Some(visit),
+                Way::Polling(_) => row.upgraded.as_ref(),
+            };
+            if let Some(visit) = visits {
+                visit.belongs_to_member();
+            }
+        });
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Row)) {
+        if let Some(row) = lock(&self.0.sessions.rows).get_mut(&self.0.id) {
+            change(row);
+        }
+    }
+}
+
+/// A session that a request belongs to.
+pub(super) struct Found {
+    id: u64,
+    sessions: Arc<Sessions>,
+    /// Whether somebody has shown a right token in it.
+    pub(super) joined: bool,
+}
+
+impl Found {
+    /// The session changes to the connection of this request.
+    pub(super) fn upgrades(&self, visit: &Visit) {
+        let mut rows = lock(&self.sessions.rows);
+        if let Some(row) = rows.get_mut(&self.id) {
+            row.upgraded = Some(visit.clone());
+            if row.joined {
+                visit.belongs_to_member();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    /// Opens by polling and names what was opened, as the library would.
+    fn open(sessions: &Arc<Sessions>, client: u8, now: Instant) -> Option<(Session, Option<Sid>)> {
+        let (session, displaced) = sessions.open(address(client), Way::Polling(None), now)?;
+        session.named(Sid::new());
+        Some((session, displaced.and_then(|ending| ending.polling)))
+    }
+
+    #[test]
+    fn there_are_never_more_sessions_than_the_limit() {
+        let (sessions, start) = (Sessions::new(4), Instant::now());
+        let mut held = Vec::new();
+        for number in 0..100_u8 {
+            held.extend(open(
+                &sessions,
+                number,
+                start + Duration::from_secs(number.into()),
+            ));
+            assert!(lock(&sessions.rows).len() <= 4);
+        }
+        drop(held);
+        assert!(lock(&sessions.rows).is_empty());
+    }
+
+    #[test]
+    fn by_polling_a_newcomer_waits_its_turn_and_then_takes_the_oldest_place() {
+        let (sessions, start) = (Sessions::new(2), Instant::now());
+        let first = open(&sessions, 1, start).unwrap().0;
+        let _second = open(&sessions, 1, start).unwrap();
+        let oldest = lock(&sessions.rows)[&first.0.id].way.clone();
+        assert!(open(&sessions, 1, start + GRACE / 2).is_none());
+        let (_, displaced) = open(&sessions, 1, start + GRACE).unwrap();
+        assert!(matches!(oldest, Way::Polling(sid) if sid == displaced));
+    }
+
+    #[test]
+    fn another_network_need_not_wait_for_the_one_that_holds_most() {
+        let (sessions, now) = (Sessions::new(8), Instant::now());
+        let _held: Vec<_> = (0..8).map(|_| open(&sessions, 1, now).unwrap()).collect();
+        let _other = open(&sessions, 2, now).unwrap();
+        assert!(open(&sessions, 1, now).is_none());
+    }
+
+    #[test]
+    fn a_session_with_a_right_token_keeps_its_place() {
+        let (sessions, start) = (Sessions::new(2), Instant::now());
+        let late = start + Duration::from_secs(60);
+        let (member, _) = open(&sessions, 1, start).unwrap();
+        member.joined();
+        let _other = open(&sessions, 1, start).unwrap();
+        let (next, displaced) = open(&sessions, 1, late).unwrap();
+        assert!(displaced.is_some());
+        next.joined();
+        assert!(open(&sessions, 1, late + GRACE).is_none());
+    }
+
+    #[test]
+    fn a_session_is_found_while_it_lives() {
+        let (sessions, now) = (Sessions::new(2), Instant::now());
+        let (session, _) = sessions.open(address(1), Way::Polling(None), now).unwrap();
+        let sid = Sid::new();
+        assert!(sessions.find(sid).is_none());
+        session.named(sid);
+        assert!(sessions.find(sid).is_some_and(|found| !found.joined));
+        session.joined();
+        assert!(sessions.find(sid).is_some_and(|found| found.joined));
+        drop(session);
+        assert!(sessions.find(sid).is_none());
+    }
+}
