@@ -189,6 +189,13 @@ impl Rooms {
         self.sessions.contains_key(&sid)
     }
 
+    /// Whether a connection is a member's.
+    pub(super) fn is_in(&self, sid: Sid) -> bool {
+        self.sessions
+            .get(&sid)
+            .is_some_and(|session| session.state == State::Member)
+    }
+
     /// Whether this user could join now.
     pub(super) fn admits(&self, meeting: &str, user: Option<&PeerId>) -> Result<(), Refusal> {
         let Some(meeting) = self.meetings.get(meeting) else {

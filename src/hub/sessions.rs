@@ -1,9 +1,9 @@
 //! The Engine.IO sessions that exist, of which there are at most as many as `[hub.limits] connections` says.
 //!
-//! The library makes a session for whoever asks, before anybody has shown a token. A session whose token was right keeps
-//! its place. One that has shown nothing loses it to a newcomer: first of all on the network that holds most, there the
-//! oldest. By polling a session costs its client no connection, so there a newcomer waits until the one before had
-//! [`GRACE`] to join.
+//! The library makes a session for whoever asks, before anybody has shown a token. A session of somebody in a meeting
+//! keeps its place. One that has shown nothing loses it to a newcomer: first of all on the network that holds most, there
+//! the oldest. By polling a session costs its client no connection, so there a newcomer waits until the one before had
+//! [`GRACE`] to show a token. A session that has shown one and enters no meeting is the last to give way.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,6 +19,8 @@ use crate::web::{Visit, first_to_go};
 
 /// How long a session that began by polling has for itself.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long a session with a right token may stay out of the meeting while newcomers find no place.
+const DAWDLING: Duration = Duration::from_secs(5);
 
 /// How a session began.
 #[derive(Clone, Debug)]
@@ -51,8 +53,17 @@ struct Row {
     way: Way,
     /// The connection to which a session changed that began by polling.
     upgraded: Option<Visit>,
+    standing: Standing,
+}
+
+/// Whose session it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Stranger,
     /// Somebody has shown a right token.
-    joined: bool,
+    Known,
+    /// Somebody is in a meeting.
+    Member,
 }
 
 impl Row {
@@ -126,7 +137,7 @@ impl Sessions {
                 since: now,
                 way,
                 upgraded: None,
-                joined: false,
+                standing: Standing::Stranger,
             },
         );
         let sessions = Arc::clone(self);
@@ -141,19 +152,29 @@ impl Sessions {
         way: &Way,
         now: Instant,
     ) -> Option<u64> {
-        let waiting = || {
+        let age = |row: &Row| now.saturating_duration_since(row.since);
+        let of = |standing| {
             rows.iter()
                 // One without an id cannot be ended yet.
-                .filter(|(_, row)| !row.joined && !matches!(row.way, Way::Polling(None)))
+                .filter(move |(_, row)| {
+                    row.standing == standing && !matches!(row.way, Way::Polling(None))
+                })
         };
-        let victim = first_to_go(
-            waiting().map(|(id, row)| (*id, row.network, row.since)),
-            self.limit,
-        )?;
-        let row = rows.get(&victim)?;
-        let held = |network| waiting().filter(|(_, row)| row.network == network).count();
-        let had_its_time = now.saturating_duration_since(row.since) >= GRACE;
-        let may = !way.is_polling() || had_its_time || held(newcomer) + 1 < held(row.network);
+        let first = |standing| {
+            let holders = of(standing).map(|(id, row)| (*id, row.network, row.since));
+            let victim = first_to_go(holders, self.limit)?;
+            rows.get(&victim).map(|row| (victim, row))
+        };
+        let Some((victim, row)) = first(Standing::Stranger) else {
+            let (victim, row) = first(Standing::Known)?;
+            return (age(row) >= DAWDLING).then_some(victim);
+        };
+        let held = |network| {
+            of(Standing::Stranger)
+                .filter(|(_, row)| row.network == network)
+                .count()
+        };
+        let may = !way.is_polling() || age(row) >= GRACE || held(newcomer) + 1 < held(row.network);
         may.then_some(victim)
     }
 
@@ -166,7 +187,7 @@ impl Sessions {
         Some(Found {
             id: *id,
             sessions: Arc::clone(self),
-            joined: row.joined,
+            joined: row.standing != Standing::Stranger,
         })
     }
 }
@@ -180,13 +201,29 @@ impl Session {
     /// Somebody has shown a right token in this session.
     pub(super) fn joined(&self) {
         self.with(|row| {
-            row.joined = true;
+            row.standing = Standing::Known;
+            row.since = Instant::now();
             let visits = match &row.way {
                 Way::WebSocket(visit) => Some(visit),
                 Way::Polling(_) => row.upgraded.as_ref(),
             };
             if let Some(visit) = visits {
                 visit.belongs_to_member();
+            }
+        });
+    }
+
+    /// Somebody entered a meeting in this session, or left it.
+    pub(super) fn in_meeting(&self, is: bool) {
+        let standing = if is {
+            Standing::Member
+        } else {
+            Standing::Known
+        };
+        self.with(|row| {
+            if row.standing != standing {
+                row.standing = standing;
+                row.since = Instant::now();
             }
         });
     }
@@ -212,7 +249,7 @@ impl Found {
         let mut rows = lock(&self.sessions.rows);
         if let Some(row) = rows.get_mut(&self.id) {
             row.upgraded = Some(visit.clone());
-            if row.joined {
+            if row.standing != Standing::Stranger {
                 visit.belongs_to_member();
             }
         }
@@ -270,16 +307,34 @@ mod tests {
     }
 
     #[test]
-    fn a_session_with_a_right_token_keeps_its_place() {
+    fn a_session_in_a_meeting_keeps_its_place() {
         let (sessions, start) = (Sessions::new(2), Instant::now());
         let late = start + Duration::from_secs(60);
         let (member, _) = open(&sessions, 1, start).unwrap();
         member.joined();
+        member.in_meeting(true);
         let _other = open(&sessions, 1, start).unwrap();
         let (next, displaced) = open(&sessions, 1, late).unwrap();
         assert!(displaced.is_some());
         next.joined();
-        assert!(open(&sessions, 1, late + GRACE).is_none());
+        next.in_meeting(true);
+        assert!(open(&sessions, 1, late + Duration::from_secs(60)).is_none());
+    }
+
+    #[test]
+    fn a_session_that_enters_no_meeting_gives_way_after_strangers() {
+        let (sessions, start) = (Sessions::new(2), Instant::now());
+        let known = open(&sessions, 1, start).unwrap().0;
+        known.joined();
+        let stranger = open(&sessions, 1, start).unwrap().0;
+        let of = |session: &Session| lock(&sessions.rows).contains_key(&session.0.id);
+        let next = open(&sessions, 1, start + GRACE).unwrap().0;
+        assert!(of(&known) && !of(&stranger));
+        next.joined();
+        // Both have a right token, and a moment to enter.
+        assert!(open(&sessions, 1, Instant::now()).is_none());
+        let _newcomer = open(&sessions, 1, Instant::now() + DAWDLING).unwrap();
+        assert!(!of(&known) && of(&next));
     }
 
     #[test]

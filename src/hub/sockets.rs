@@ -71,6 +71,8 @@ struct Place {
     line: Option<Arc<Line>>,
     /// Whether the namespace was joined already.
     taken: Arc<AtomicBool>,
+    /// Whether somebody is in a meeting.
+    entered: Arc<AtomicBool>,
 }
 
 /// The server, its part of the router, and what ends its sessions.
@@ -210,6 +212,7 @@ impl Door {
             backlog: Arc::default(),
             line,
             taken: Arc::default(),
+            entered: Arc::default(),
         });
         let response = next.run(request).await;
         if websocket || response.status() != StatusCode::OK {
@@ -327,7 +330,15 @@ fn listen(socket: &SocketRef, desk: &Arc<Desk>) {
         move |socket: SocketRef, Event(event): Event, TryData(payload): TryData<Value>| {
             // Without an argument, or with something that is no JSON.
             let payload = payload.unwrap_or_default();
-            hearing.tell(|rooms| rooms.handle(socket.id, &event, &payload, Instant::now()));
+            let is_in = hearing.tell(|rooms| {
+                rooms.handle(socket.id, &event, &payload, Instant::now());
+                rooms.is_in(socket.id)
+            });
+            if let Some(place) = socket.req_parts().extensions.get::<Place>()
+                && place.entered.swap(is_in, Ordering::Relaxed) != is_in
+            {
+                place.session.in_meeting(is_in);
+            }
             ready(())
         },
     );

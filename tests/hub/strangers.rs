@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::bystanders::Bystanders;
-use super::raw::{Raw, upgrade};
+use super::raw::{Raw, frame, upgrade};
 use super::*;
 
 const JOIN: &str = "/api/v1/public-meetings/main/join";
@@ -346,6 +346,100 @@ async fn there_are_never_more_sessions_than_allowed() {
     assert!(open < LIMIT, "{open} of the oldest are open");
     let mut member = member;
     assert_eq!(member.heard().await, []);
+    hub.stop().await;
+}
+
+/// Opens a session on a WebSocket and sends this; how long the hub keeps the connection.
+async fn kept(hub: &Running, messages: &[String]) -> Duration {
+    let mut stream = TcpStream::connect(hub.address).await.unwrap();
+    let host = format!("Host: {}\r\n", hub.address);
+    let head = upgrade(&mut stream, "", &host).await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    let begun = Instant::now();
+    for message in messages {
+        // The hub may have closed by now.
+        let _ = stream.write_all(&frame(message.as_bytes())).await;
+    }
+    let mut rest = Vec::new();
+    let end = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+    assert!(end.is_ok(), "{:?} is kept", messages.first());
+    begun.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_shows_no_token_ends_in_time_and_holds_little() {
+    let mut hub = Running::start(|_| {}).await;
+    let silent = kept(&hub, &[]);
+    let elsewhere = ["40/x,".to_owned()];
+    let elsewhere = kept(&hub, &elsewhere);
+    let refused = [format!(
+        "40{}",
+        json!({"userId": "a", "meetingId": MEETING})
+    )];
+    let refused = kept(&hub, &refused);
+    // A message that is allowed to members, before anybody is one.
+    let large = ["4".repeat(100_000)];
+    let large = kept(&hub, &large);
+    let (_, _, refused, large) = tokio::join!(silent, elsewhere, refused, large);
+    // Both ended before the ten seconds of those who say nothing.
+    assert!(refused < Duration::from_secs(8), "{refused:?}");
+    assert!(large < Duration::from_secs(8), "{large:?}");
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_keep_their_places_whatever_strangers_open() {
+    let mut hub = Running::start(|options| options.settings.limits.connections = 4).await;
+    let bystanders = Bystanders::talking(&hub).await;
+    // A member by polling has no connection that could be kept.
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", hub.address);
+    let open = http().get(&url).send().await.unwrap().text().await.unwrap();
+    let open: Value = serde_json::from_str(&open[1..]).unwrap();
+    let url = format!("{url}&sid={}", open["sid"].as_str().unwrap());
+    let (user, token) = hub.join_by(&hub.guest_link).await;
+    let join = json!(["meeting:join", {"meetingId": MEETING, "userId": user}]);
+    // With the answer to the first heartbeat.
+    let connect = format!("40{}\u{1e}3", json!({"token": token.0}));
+    for message in [connect, format!("42{join}")] {
+        let answer = http().post(&url).body(message).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let begun = Instant::now();
+        loop {
+            let heard = http().get(&url).send().await.unwrap();
+            if heard.text().await.unwrap().contains('4') {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no answer");
+        }
+    }
+    let rounds = std::sync::Arc::new(AtomicUsize::new(0));
+    let counter = std::sync::Arc::clone(&rounds);
+    // A heartbeat comes every five seconds and waits five more.
+    let polling = tokio::spawn(async move {
+        loop {
+            let heard = http().get(&url).send().await.unwrap();
+            assert_eq!(heard.status(), 200);
+            if heard.text().await.unwrap().contains('2') {
+                let answer = http().post(&url).body("3").send().await.unwrap();
+                assert_eq!(answer.status(), 200);
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let strangers = Strangers::hold(&hub, &unfinished(&hub)).await;
+    let goal = rounds.load(Ordering::Relaxed) + 2;
+    until("the member goes on polling", || {
+        polling.is_finished() || rounds.load(Ordering::Relaxed) >= goal
+    })
+    .await;
+    assert!(!polling.is_finished(), "the member was closed");
+    polling.abort();
+    bystanders.go_on().await;
+    strangers.leave();
+    assert_eq!(
+        bystanders.noticed().await,
+        [format!("meeting:user-joined {user}")]
+    );
     hub.stop().await;
 }
 
