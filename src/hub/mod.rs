@@ -2,10 +2,10 @@
 //! interface to join them, and a page for guests, all on one port.
 //!
 //! ```text
-//!   TCP -> line (can be cut) -> TLS -> web::Server -> Guard (Host, Origin)
-//!                                                       |- /socket.io/ -> sockets --+
-//!                                                       |- /api/       -> rest -----+--> desk --> rooms
-//!                                                       `- the rest    -> pages
+//!   TCP -> TLS -> line (can be cut) -> web::Server (places) -> Guard (Host, Origin)
+//!                        |- /socket.io/ -> query -> sessions -> sockets --+
+//!                        |- /api/       -> rest --------------------------+--> desk --> rooms
+//!                        `- the rest    -> pages
 //! ```
 //! `rooms` is a value that decides who hears what; `desk` holds it under one lock and delivers what it says before the
 //! lock is free again, so every member hears everything in one order. Nothing is kept but the key of the tokens and
