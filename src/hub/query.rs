@@ -14,7 +14,7 @@
 //!           / ("userId" / "meetingId" / "name" / "token") "=" urlencoded
 //! ```
 
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use socketioxide::socket::Sid;
 
 use super::sockets::PATH;
@@ -22,6 +22,20 @@ use crate::web::Refusal;
 
 /// Longest query, bytes: a token and three names of which each character is three bytes.
 const LONGEST: usize = 4096;
+
+/// The WebSocket subprotocol of a client that shows its token with its first request. Scripts of a page cannot set other
+/// headers there, and an address would end up in logs.
+pub(super) const SUBPROTOCOL: &str = "huddled-token";
+
+/// The token behind [`SUBPROTOCOL`]: `Sec-WebSocket-Protocol: huddled-token, TOKEN`.
+pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
+    let mut offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let (Some(offer), None) = (offers.next(), offers.next()) else {
+        return None;
+    };
+    let (name, token) = offer.to_str().ok()?.split_once(',')?;
+    (name.trim() == SUBPROTOCOL).then(|| token.trim())
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {

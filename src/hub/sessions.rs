@@ -3,7 +3,7 @@
 //! The library makes a session for whoever asks, before anybody has shown a token. A session of somebody in a meeting
 //! keeps its place. One that has shown nothing loses it to a newcomer: first of all on the network that holds most, there
 //! the oldest. By polling a session costs its client no connection, so there a newcomer waits until the one before had
-//! [`GRACE`] to show a token. A session that has shown one and enters no meeting is the last to give way.
+//! [`GRACE`] to show a token. Who shows one with the first request need not wait and is out of strangers' reach. A session that has shown one and enters no meeting is the last to give way.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -40,12 +40,6 @@ pub(super) struct Ending {
     pub(super) polling: Option<Sid>,
 }
 
-impl Way {
-    fn is_polling(&self) -> bool {
-        matches!(self, Self::Polling(_))
-    }
-}
-
 #[derive(Debug)]
 struct Row {
     network: IpAddr,
@@ -58,7 +52,7 @@ struct Row {
 
 /// Whose session it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     Stranger,
     /// Somebody has shown a right token.
     Known,
@@ -116,17 +110,20 @@ impl Sessions {
     }
 
     /// A session is about to be made; with it the one that loses its place, to be ended. `None` if there is no place.
+    /// `standing` is what its first request has shown.
     pub(super) fn open(
         self: &Arc<Self>,
         client: IpAddr,
         way: Way,
+        standing: Standing,
         now: Instant,
     ) -> Option<(Session, Option<Ending>)> {
         let network = network(client);
         let mut rows = lock(&self.rows);
+        let waits = matches!(way, Way::Polling(_)) && standing == Standing::Stranger;
         let mut displaced = None;
         if rows.len() >= self.limit {
-            let victim = self.victim(&rows, network, &way, now)?;
+            let victim = self.victim(&rows, network, waits, now)?;
             displaced = rows.remove(&victim).map(Row::ending);
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -137,19 +134,19 @@ impl Sessions {
                 since: now,
                 way,
                 upgraded: None,
-                standing: Standing::Stranger,
+                standing,
             },
         );
         let sessions = Arc::clone(self);
         Some((Session(Arc::new(Handle { id, sessions })), displaced))
     }
 
-    /// Who gives way to a newcomer.
+    /// Who gives way to a newcomer. One that `waits` leaves the others of its network their time.
     fn victim(
         &self,
         rows: &BTreeMap<u64, Row>,
         newcomer: IpAddr,
-        way: &Way,
+        waits: bool,
         now: Instant,
     ) -> Option<u64> {
         let age = |row: &Row| now.saturating_duration_since(row.since);
@@ -174,7 +171,7 @@ impl Sessions {
                 .filter(|(_, row)| row.network == network)
                 .count()
         };
-        let may = !way.is_polling() || age(row) >= GRACE || held(newcomer) + 1 < held(row.network);
+        let may = !waits || age(row) >= GRACE || held(newcomer) + 1 < held(row.network);
         may.then_some(victim)
     }
 
@@ -266,7 +263,8 @@ mod tests {
 
     /// Opens by polling and names what was opened, as the library would.
     fn open(sessions: &Arc<Sessions>, client: u8, now: Instant) -> Option<(Session, Option<Sid>)> {
-        let (session, displaced) = sessions.open(address(client), Way::Polling(None), now)?;
+        let (session, displaced) =
+            sessions.open(address(client), Way::Polling(None), Standing::Stranger, now)?;
         session.named(Sid::new());
         Some((session, displaced.and_then(|ending| ending.polling)))
     }
@@ -296,6 +294,20 @@ mod tests {
         assert!(open(&sessions, 1, start + GRACE / 2).is_none());
         let (_, displaced) = open(&sessions, 1, start + GRACE).unwrap();
         assert!(matches!(oldest, Way::Polling(sid) if sid == displaced));
+    }
+
+    #[test]
+    fn by_polling_a_newcomer_with_a_token_need_not_wait() {
+        let (sessions, start) = (Sessions::new(2), Instant::now());
+        let _held: Vec<_> = (0..2).map(|_| open(&sessions, 1, start).unwrap()).collect();
+        let known = || {
+            let opened = sessions.open(address(1), Way::Polling(None), Standing::Known, start);
+            let (session, displaced) = opened?;
+            session.named(Sid::new());
+            Some((session, displaced))
+        };
+        let _two = [known().unwrap(), known().unwrap()];
+        assert!(known().is_none() && open(&sessions, 1, start + GRACE).is_none());
     }
 
     #[test]
@@ -340,7 +352,9 @@ mod tests {
     #[test]
     fn a_session_is_found_while_it_lives() {
         let (sessions, now) = (Sessions::new(2), Instant::now());
-        let (session, _) = sessions.open(address(1), Way::Polling(None), now).unwrap();
+        let (session, _) = sessions
+            .open(address(1), Way::Polling(None), Standing::Stranger, now)
+            .unwrap();
         let sid = Sid::new();
         assert!(sessions.find(sid).is_none());
         session.named(sid);

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use serde_json::Value;
@@ -23,14 +23,14 @@ use tokio::time::{sleep, sleep_until};
 use super::desk::{Desk, LINGER, unauthorized};
 use super::line::{Backlog, Line};
 use super::payload;
-use super::query::{Asked, Said, Transport};
+use super::query::{Asked, SUBPROTOCOL, Said, Transport, offered_token};
 use super::rest::bearer;
 use super::rooms::{Visitor, unknown_meeting};
-use super::sessions::{Ending, Found, Session, Way};
+use super::sessions::{Ending, Found, Session, Standing, Way};
 use super::token::Claims;
 use crate::journal_budget::LineBudget;
 use crate::room::PeerId;
-use crate::web::{Client, Refusal, Visit};
+use crate::web::{Client, Refusal, Standby, Visit};
 
 /// The path of the official client.
 pub(super) const PATH: &str = "/socket.io/";
@@ -65,6 +65,8 @@ static PAST_THE_DOOR: LineBudget = LineBudget::new(
 #[derive(Clone)]
 struct Place {
     session: Session,
+    /// If the first request has shown a right token.
+    _standby: Option<Arc<Standby>>,
     said: Said,
     backlog: Arc<Backlog>,
     /// If it began as a WebSocket.
@@ -154,6 +156,7 @@ async fn watch(
     next: Next,
 ) -> Result<Response, Refusal> {
     let asked = Asked::read(request.method(), request.uri())?;
+    let offered = offered_token(request.headers()).is_some();
     *request.uri_mut() = asked.uri();
     let extensions = request.extensions();
     let (Some(client), Some(visit)) = (
@@ -166,8 +169,8 @@ async fn watch(
             "the request came without its connection",
         ));
     };
-    match asked.sid {
-        None => door.open(request, next, asked, client, visit).await,
+    let mut response = match asked.sid {
+        None => door.open(request, next, asked, client, visit).await?,
         Some(sid) => {
             let found = door.desk.sessions.find(sid).ok_or_else(|| {
                 Refusal::new(
@@ -184,9 +187,17 @@ async fn watch(
                 &visit,
                 &found,
             )
-            .await
+            .await?
         }
+    };
+    if offered && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // A browser gives up when none of its subprotocols is taken (RFC 6455 section 4.1).
+        let taken = HeaderValue::from_static(SUBPROTOCOL);
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, taken);
     }
+    Ok(response)
 }
 
 impl Door {
@@ -200,14 +211,27 @@ impl Door {
         visit: Visit,
     ) -> Result<Response, Refusal> {
         let websocket = asked.transport == Transport::WebSocket;
+        let headers = request.headers();
+        let token = asked.said.token.as_deref();
+        let token = token
+            .or_else(|| bearer(headers))
+            .or_else(|| offered_token(headers));
+        let standing = match token.map(|token| self.desk.verify(token, client)) {
+            Some(Ok(Claims::Member { .. })) => Standing::Known,
+            // The session hears why when it connects to the namespace.
+            Some(_) | None => Standing::Stranger,
+        };
+        let standby = (standing == Standing::Known).then(|| Arc::new(visit.waits_for_member()));
         let (line, way) = if websocket {
             (self.desk.lines.of(client), Way::WebSocket(visit))
         } else {
             (None, Way::Polling(None))
         };
-        let session = self.place(client, way)?;
+        let session = self.place(client, way, standing)?;
         request.extensions_mut().insert(Place {
             session: session.clone(),
+            // By polling the next request comes by another connection as likely as by this one.
+            _standby: standby.filter(|_| websocket),
             said: asked.said,
             backlog: Arc::default(),
             line,
@@ -229,9 +253,15 @@ impl Door {
     }
 
     /// A place among the sessions, if need be that of somebody who has shown nothing.
-    fn place(&self, client: std::net::SocketAddr, way: Way) -> Result<Session, Refusal> {
+    fn place(
+        &self,
+        client: std::net::SocketAddr,
+        way: Way,
+        standing: Standing,
+    ) -> Result<Session, Refusal> {
         let limit = self.desk.settings.limits.connections;
-        let opened = self.desk.sessions.open(client.ip(), way, Instant::now());
+        let sessions = &self.desk.sessions;
+        let opened = sessions.open(client.ip(), way, standing, Instant::now());
         let Some((session, displaced)) = opened else {
             if FULL.admits_address(client.ip()) {
                 log::warn!(

@@ -91,10 +91,22 @@ impl Strangers {
     }
 }
 
-/// A guest loads the page, joins and enters the meeting.
+/// A guest joins as the guest page does, with the token in the first request, and enters the meeting.
 async fn guest_enters(hub: &Running) -> Raw {
     let (user, token) = hub.join_by(&hub.guest_link).await;
-    let mut guest = Raw::with(hub, &token).await;
+    let mut stream = TcpStream::connect(hub.address).await.unwrap();
+    let headers = format!(
+        "Host: {}\r\nSec-WebSocket-Protocol: huddled-token, {}\r\n",
+        hub.address, token.0
+    );
+    let head = upgrade(&mut stream, "", &headers).await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    assert!(
+        head.contains("sec-websocket-protocol: huddled-token\r\n"),
+        "{head}"
+    );
+    let auth = json!({ "token": token.0 });
+    let mut guest = Raw::of(stream).enter(auth).await;
     guest.join(&user).await;
     guest.until("meeting:joined").await;
     guest
@@ -440,6 +452,27 @@ async fn members_keep_their_places_whatever_strangers_open() {
         bystanders.noticed().await,
         [format!("meeting:user-joined {user}")]
     );
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_by_polling_gets_in_beside_strangers_by_polling() {
+    let mut hub = Running::start(|options| options.settings.limits.connections = 8).await;
+    let polling = format!(
+        "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: {}\r\n\r\n",
+        hub.address
+    );
+    let strangers = Strangers::hold(&hub, &[polling]).await;
+    let url = format!("http://{}/socket.io/?EIO=4&transport=polling", hub.address);
+    let (_, token) = hub.join_by(&hub.guest_link).await;
+    let open = http().get(&url).bearer_auth(&token.0).send().await.unwrap();
+    assert_eq!(open.status(), 200);
+    let open: Value = serde_json::from_str(&open.text().await.unwrap()[1..]).unwrap();
+    let url = format!("{url}&sid={}", open["sid"].as_str().unwrap());
+    let connect = format!("40{}", json!({"token": token.0}));
+    let answer = http().post(&url).body(connect).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    strangers.leave();
     hub.stop().await;
 }
 
