@@ -91,25 +91,32 @@ impl Strangers {
     }
 }
 
-/// A guest joins as the guest page does, with the token in the first request, and enters the meeting.
-async fn guest_enters(hub: &Running) -> Raw {
-    let (user, token) = hub.join_by(&hub.guest_link).await;
+/// Enters the meeting with this header in the first request.
+async fn enters(hub: &Running, user: &str, token: &str, header: &str) -> Raw {
     let mut stream = TcpStream::connect(hub.address).await.unwrap();
-    let headers = format!(
-        "Host: {}\r\nSec-WebSocket-Protocol: huddled-token, {}\r\n",
-        hub.address, token.0
-    );
+    let headers = format!("Host: {}\r\n{header}\r\n", hub.address);
     let head = upgrade(&mut stream, "", &headers).await;
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-    assert!(
-        head.contains("sec-websocket-protocol: huddled-token\r\n"),
-        "{head}"
-    );
-    let auth = json!({ "token": token.0 });
-    let mut guest = Raw::of(stream).enter(auth).await;
-    guest.join(&user).await;
-    guest.until("meeting:joined").await;
-    guest
+    let offered = header.starts_with("Sec-WebSocket-Protocol");
+    let taken = head.contains("sec-websocket-protocol: huddled-token\r\n");
+    assert_eq!(taken, offered, "{head}");
+    let mut member = Raw::of(stream).enter(json!({ "token": token })).await;
+    member.join(user).await;
+    member.until("meeting:joined").await;
+    member
+}
+
+/// A guest joins as the guest page does, with the token in the first request.
+async fn guest_enters(hub: &Running) -> Raw {
+    let (user, token) = hub.join_by(&hub.guest_link).await;
+    let header = format!("Sec-WebSocket-Protocol: huddled-token, {}", token.0);
+    enters(hub, &user, &token.0, &header).await
+}
+
+/// A box does so in another header.
+async fn box_enters(hub: &Running) -> Raw {
+    let token = &hub.token("x").0;
+    enters(hub, "x", token, &format!("Authorization: Bearer {token}")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,8 +131,7 @@ async fn strangers_who_hold_everything_keep_no_guest_and_no_box_out() {
         let begun = Instant::now();
         let entering = async {
             let guest = guest_enters(&hub).await;
-            let member = Raw::joined(&hub, "x").await;
-            (guest, member)
+            (guest, box_enters(&hub).await)
         };
         let (guest, member) = timeout(SOON, entering)
             .await
