@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::journal_budget::LineBudget;
 use crate::room::Event;
 
 /// How many facts may wait for the driver. Filling it means the driver hangs; that is a defect and is logged.
@@ -15,6 +16,12 @@ const RESERVED: usize = CAPACITY / 2;
 
 /// How often a sender that is held back looks for room.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+static NOT_TAKEN: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Error,
+    "events that the driver did not take",
+);
 
 /// The shells' end of the queue to the driver. Cheap to clone; usable from any thread.
 #[derive(Clone, Debug)]
@@ -41,7 +48,9 @@ impl EventSender {
         match self.0.try_send(event) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(event)) => {
-                log::error!("the driver does not take its events; dropped {event:?}");
+                if NOT_TAKEN.admits("the queue") {
+                    log::error!("the driver does not take its events; dropped {event:?}");
+                }
             }
             // The driver is gone: the process is ending.
             Err(mpsc::error::TrySendError::Closed(_)) => {}

@@ -1,5 +1,6 @@
 //! huddled: puts a meeting room into peer-to-peer WebRTC meetings and keeps it there.
 
+pub mod journal_budget;
 pub mod room;
 
 pub(crate) mod causes;

@@ -12,6 +12,7 @@ mod code;
 /// Every module of the crate's root and its floor. A module imports from lower floors only, so never from a sibling.
 const FLOORS: &[(&str, u8)] = &[
     ("room", 0),
+    ("journal_budget", 0),
     ("config", 1),
     ("wire", 1),
     ("causes", 1),

@@ -38,6 +38,11 @@ export class Signaling {
       query: { userId, meetingId },
       auth: { token, userId, meetingId, name: this.name },
       transports: ['websocket', 'polling'],
+      // The first request shows the token too, so that the hub lets it in before those who show none.
+      ...(token && {
+        protocols: ['huddled-token', token],
+        transportOptions: { polling: { extraHeaders: { Authorization: `Bearer ${token}` } } },
+      }),
       // Without this the client never gets as far as polling where a proxy breaks WebSocket.
       tryAllTransports: true,
       // The client's own schedule ends or grows; ours must do neither.

@@ -13,6 +13,7 @@ use crate::clock::since_1970;
 use crate::config::{HubAccess, HubTls, Settings};
 use crate::host::{self, Signal, Signals, StatePlaces};
 use crate::hub::{Hub, HubKey, HubOptions, IceServerLine, IceServerLines, Invitations, Tls};
+use crate::journal_budget::LineBudget;
 use crate::room::PeerId;
 use crate::rtc::IceServerAccess;
 
@@ -137,6 +138,12 @@ pub(super) fn hub_options(
     })
 }
 
+static UNTOLD: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Error,
+    "joins that are not told of a server",
+);
+
 /// The servers as members are told of them, with credentials of that moment.
 fn ice_server_lines(servers: Vec<IceServerAccess>) -> IceServerLines {
     IceServerLines(Arc::new(move || {
@@ -152,7 +159,9 @@ fn ice_server_lines(servers: Vec<IceServerAccess>) -> IceServerLines {
                 })
             }
             Err(error) => {
-                log::error!("{error}; who joins is not told of this server");
+                if UNTOLD.admits(server.urls.first().map_or("", String::as_str)) {
+                    log::error!("{error}; who joins is not told of this server");
+                }
                 None
             }
         };

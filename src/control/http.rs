@@ -15,6 +15,7 @@
 //! first. Names come from strangers: the page writes them as text, and its policy allows no script but its own.
 
 mod events;
+mod streams;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -33,17 +34,25 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::web::{Client, Guard, Names, Patient, Refusal, Server};
+use crate::journal_budget::LineBudget;
+use crate::web::{Client, Guard, Names, Patient, Refusal, Server, Visit};
 
 use super::ControlError;
 use super::backend::{Backend, Pictured};
 use super::mirror::Snapshot;
 use super::protocol::{self, ErrorCode, ReplyError, Wish};
 use super::service::note_change;
+use streams::Streams;
 
-/// Connections at once. A browser opens up to six.
+static STREAMS_FULL: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Warn,
+    "browsers that could not follow the page",
+);
+
+/// Connections at once, besides those that follow the events; the oldest gives way to the next. A browser opens up to six.
 const CONNECTIONS: usize = 64;
-/// Of these, how many may follow the events.
+/// How many may follow the events.
 const STREAMS: usize = 16;
 /// Pictures that are made at once: each costs a whole picture's conversion and compression.
 const PICTURES: usize = 2;
@@ -122,7 +131,7 @@ struct About {
 struct Shared {
     backend: Backend,
     about: About,
-    streams: Arc<Semaphore>,
+    streams: Arc<Streams>,
     pictures: Semaphore,
 }
 
@@ -169,7 +178,9 @@ impl Page {
         let server = Server {
             name: "page",
             router: self.router,
-            connections: CONNECTIONS,
+            strangers: CONNECTIONS,
+            // The page asks for no token.
+            known: 0,
         };
         let patient = |stream| async { Ok(Patient::new(stream, UNREAD)) };
         server.serve(self.listener, patient, stop).await;
@@ -188,7 +199,7 @@ fn router(options: PageOptions, backend: Backend) -> Router {
             pictures,
             meeting_link: options.meeting_link,
         },
-        streams: Arc::new(Semaphore::new(STREAMS)),
+        streams: Streams::new(STREAMS),
         pictures: Semaphore::new(PICTURES),
     });
     let mut router = Router::new()
@@ -251,9 +262,12 @@ async fn health(State(shared): Service) -> Result<Json<Value>, Refusal> {
 async fn follow(
     State(shared): Service,
     Extension(Client(address)): Extension<Client>,
+    Extension(visit): Extension<Visit>,
 ) -> Result<Response, Refusal> {
-    let Ok(place) = Arc::clone(&shared.streams).try_acquire_owned() else {
-        log::warn!("the page: {STREAMS} browsers follow it, one more was refused");
+    let Some(place) = shared.streams.enter(address.ip(), &visit) else {
+        if STREAMS_FULL.admits_address(address.ip()) {
+            log::warn!("the page: {STREAMS} browsers follow it, one more was refused");
+        }
         return Err(busy(
             "too many pages follow this box; close one, or try again in a moment",
         ));

@@ -7,7 +7,8 @@ use log::kv::{Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
-use crate::room::{Level, Notice, Timestamp};
+use crate::journal_budget::{Allowance, LineBudget};
+use crate::room::{Level, Notice, PeerId, Timestamp};
 
 /// Targets that are limited, with what is let through; the first prefix that fits decides.
 ///
@@ -51,7 +52,31 @@ pub fn logs_to_journal() -> bool {
     connected_to_journal()
 }
 
-/// Writes one of the room's notices; the member it is about becomes the field `PEER`, what became of its connection `STATE` and
+/// What is written of the room's notices in a minute, of each level. A meeting of sixteen whose network fails says less.
+const NOTICES: Allowance = Allowance {
+    lines: 240,
+    per_source: 30,
+};
+static ERRORS: LineBudget = LineBudget::with(
+    "huddled::room",
+    log::Level::Error,
+    "errors about members",
+    NOTICES,
+);
+static WARNINGS: LineBudget = LineBudget::with(
+    "huddled::room",
+    log::Level::Warn,
+    "warnings about members",
+    NOTICES,
+);
+static REPORTS: LineBudget = LineBudget::with(
+    "huddled::room",
+    log::Level::Info,
+    "reports about members",
+    NOTICES,
+);
+
+/// Writes one of the room's notices, within the budget of the member it is about. The member it is about becomes the field `PEER`, what became of its connection `STATE` and
 /// `ATTEMPT`.
 pub fn log_notice(notice: &Notice) {
     let level = match notice.level {
@@ -60,6 +85,17 @@ pub fn log_notice(notice: &Notice) {
         Level::Info => log::Level::Info,
         Level::Debug => log::Level::Debug,
     };
+    let source = notice.peer.as_ref().map_or("the room", PeerId::as_str);
+    let admitted = match notice.level {
+        Level::Error => ERRORS.admits(source),
+        Level::Warn => WARNINGS.admits(source),
+        Level::Info => REPORTS.admits(source),
+        // Nobody who needs every line of these writes a journal.
+        Level::Debug => true,
+    };
+    if !admitted {
+        return;
+    }
     match (&notice.peer, notice.story) {
         (Some(peer), Some((phase, attempt))) => {
             log::log!(

@@ -9,14 +9,16 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::bucket::Attempts;
 use super::line::{Backlog, Lines};
 use super::rooms::{Out, Rooms, Visitor};
+use super::sessions::Sessions;
 use super::token::{Claims, HubKey};
 use super::{IceServerLines, lock};
 use crate::config::{HubAccess, HubSettings};
+use crate::journal_budget::LineBudget;
 use crate::web::Refusal;
 
 /// What one session may hold unsent: some four hundred session descriptions. A board has little memory, and who takes
@@ -28,6 +30,15 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a session may be known here before its namespace is joined, which takes a moment.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+static WRONG_TOKENS: LineBudget = LineBudget::new(module_path!(), log::Level::Warn, "wrong tokens");
+static REFUSED: LineBudget =
+    LineBudget::new(module_path!(), log::Level::Warn, "refused connections");
+static UNWRITTEN: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Error,
+    "events of ours that could not be written",
+);
 
 /// A session's socket.
 struct Seat {
@@ -50,8 +61,7 @@ pub(super) struct Desk {
     pub(super) ice_servers: IceServerLines,
     pub(super) settings: HubSettings,
     pub(super) lines: Arc<Lines>,
-    /// One permit for each Socket.IO session.
-    pub(super) sessions: Arc<Semaphore>,
+    pub(super) sessions: Arc<Sessions>,
     attempts: Mutex<Attempts>,
     hall: Mutex<Hall>,
     /// Sessions whose transport has to end and when they were told, because `socketioxide` ends the namespace alone.
@@ -70,7 +80,7 @@ impl Desk {
             key,
             ice_servers,
             lines: Arc::default(),
-            sessions: Arc::new(Semaphore::new(settings.limits.connections as usize)),
+            sessions: Sessions::new(settings.limits.connections as usize),
             attempts: Mutex::default(),
             hall: Mutex::new(Hall {
                 rooms: Rooms::new(&settings.meetings, settings.limits),
@@ -99,7 +109,9 @@ impl Desk {
         }
         self.key.verify(token).ok_or_else(|| {
             attempts.failed(client.ip(), now);
-            log::warn!("{} showed a wrong token", client.ip());
+            if WRONG_TOKENS.admits_address(client.ip()) {
+                log::warn!("{} showed a wrong token", client.ip());
+            }
             unauthorized("the token is none of this hub's; ask for a new link")
         })
     }
@@ -147,7 +159,9 @@ impl Desk {
         else {
             return;
         };
-        log::warn!("a connection was refused: {}", refusal.message);
+        if REFUSED.admits(refusal.code) {
+            log::warn!("a connection was refused: {}", refusal.message);
+        }
         self.dismiss(&mut hall, sid, refusal.code, &refusal.message);
     }
 
@@ -239,7 +253,9 @@ impl Seat {
             Err(SendError::Socket(SocketError::InternalChannelFull)) => false,
             Ok(()) | Err(SendError::Socket(SocketError::Closed)) => true,
             Err(SendError::Serialize(error)) => {
-                log::error!("an event of ours could not be written: {error}");
+                if UNWRITTEN.admits(event) {
+                    log::error!("an event of ours could not be written: {error}");
+                }
                 true
             }
         }

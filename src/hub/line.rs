@@ -14,11 +14,18 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::lock;
+use crate::journal_budget::LineBudget;
 
 /// How long a receiver may take nothing at all. As long as the Engine.IO heartbeat takes to find a dead one.
 const STALL: Duration = Duration::from_secs(10);
 /// Read and thrown away in one go.
 const SCRATCH: usize = 16 * 1024;
+
+static STALLED: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Warn,
+    "connections that took nothing and were cut",
+);
 
 /// Bytes given to a Socket.IO session and not sent yet: about that much memory.
 #[derive(Debug, Default)]
@@ -162,7 +169,11 @@ impl Lines {
         let lines = lock(&self.0);
         for (client, line) in lines.iter() {
             if line.is_stalled(now) && !line.is(SEVERED) {
-                log::warn!("{client} takes nothing of what it is sent for {STALL:?}; disconnected");
+                if STALLED.admits_address(client.ip()) {
+                    log::warn!(
+                        "{client} takes nothing of what it is sent for {STALL:?}; disconnected"
+                    );
+                }
                 line.set(SEVERED);
             }
         }

@@ -2,10 +2,10 @@
 //! interface to join them, and a page for guests, all on one port.
 //!
 //! ```text
-//!   TCP -> line (can be cut) -> TLS -> web::Server -> Guard (Host, Origin)
-//!                                                       |- /socket.io/ -> sockets --+
-//!                                                       |- /api/       -> rest -----+--> desk --> rooms
-//!                                                       `- the rest    -> pages
+//!   TCP -> TLS -> line (can be cut) -> web::Server (places) -> Guard (Host, Origin)
+//!                        |- /socket.io/ -> query -> sessions -> sockets --+
+//!                        |- /api/       -> rest --------------------------+--> desk --> rooms
+//!                        `- the rest    -> pages
 //! ```
 //! `rooms` is a value that decides who hears what; `desk` holds it under one lock and delivers what it says before the
 //! lock is free again, so every member hears everything in one order. Nothing is kept but the key of the tokens and
@@ -19,8 +19,10 @@ mod invitation;
 mod line;
 mod pages;
 mod payload;
+mod query;
 mod rest;
 mod rooms;
+mod sessions;
 mod sockets;
 mod stamp;
 mod token;
@@ -49,6 +51,10 @@ pub use token::HubKey;
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(500);
+/// Connections at once that have shown no right token. An office of forty opens two or three each to load the page.
+const STRANGERS: usize = 128;
+/// Requests at once that have shown one; they take a moment.
+const KNOWN: usize = 64;
 /// How long the end waits for clients to take their last packet.
 const FAREWELL: Duration = Duration::from_millis(300);
 
@@ -311,7 +317,8 @@ impl Hub {
         let server = Server {
             name: "hub",
             router,
-            connections: desk.settings.limits.connections as usize,
+            strangers: STRANGERS,
+            known: KNOWN,
         };
         let lines = Arc::clone(&desk.lines);
         // A handshake is awaited where `Server` bounds its time, not where it accepts.

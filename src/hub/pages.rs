@@ -9,12 +9,28 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
+use crate::journal_budget::LineBudget;
 use crate::web::Refusal;
 
 /// The largest file served, bytes.
 const LARGEST: u64 = 8 * 1024 * 1024;
 const INDEX: &str = "index.html";
+/// Files read at once; each needs a thread for a moment.
+const READERS: usize = 4;
+
+static READING: Semaphore = Semaphore::const_new(READERS);
+static ABSENT: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Warn,
+    "requests for a guest page that is not installed",
+);
+static DEFECTS: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Error,
+    "pages whose reading ended in a defect",
+);
 
 /// What a page of ours may do: nothing but what it needs. `ws:` and `wss:` because `'self'` does not cover them in
 /// every browser that is still in use.
@@ -63,13 +79,17 @@ async fn page(State(folder): State<Arc<PathBuf>>, request: Request) -> Response 
         return missing().into_response();
     };
     let name = name.to_owned();
+    // Never closed; without a permit the file is read all the same.
+    let _permit = READING.acquire().await;
     let reading = tokio::task::spawn_blocking(move || {
         read(&folder, &name).map_err(|found| (found, folder, name))
     });
     match reading.await {
         Ok(Ok(content)) => ([(header::CONTENT_TYPE, kind)], content).into_response(),
         Ok(Err((found, folder, name))) if name == INDEX => {
-            log::warn!("there is no guest page in {}: {found}", folder.display());
+            if ABSENT.admits(INDEX) {
+                log::warn!("there is no guest page in {}: {found}", folder.display());
+            }
             absent(&folder).into_response()
         }
         Ok(Err((found, _, name))) => {
@@ -77,7 +97,9 @@ async fn page(State(folder): State<Arc<PathBuf>>, request: Request) -> Response 
             missing().into_response()
         }
         Err(defect) => {
-            log::error!("reading a page ended in a defect: {defect}");
+            if DEFECTS.admits("pages") {
+                log::error!("reading a page ended in a defect: {defect}");
+            }
             missing().into_response()
         }
     }

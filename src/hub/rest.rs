@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Extension, Path, State};
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::desk::{Desk, unauthorized};
 use super::rooms::{row, unknown_meeting};
 use super::token::{Claims, new_user};
+use crate::journal_budget::LineBudget;
 use crate::room::{PeerId, Redacted};
-use crate::web::{Client, Refusal};
+use crate::web::{Client, Refusal, Standby, TooSlow, Visit};
+
+static REFUSED: LineBudget = LineBudget::new(module_path!(), log::Level::Warn, "refused joins");
 
 /// The routes under `/api/`.
 pub(super) fn router(desk: &Arc<Desk>) -> Router {
@@ -33,19 +35,16 @@ pub(super) fn router(desk: &Arc<Desk>) -> Router {
     }
     router
         .route("/api/{*rest}", axum::routing::any(no_such_route))
-        .layer(DefaultBodyLimit::max(
-            desk.settings.limits.payload_bytes as usize,
-        ))
         .with_state(Arc::clone(desk))
 }
 
-/// The bearer token of a request (RFC 6750 section 2.1).
+/// The bearer token of a request (RFC 6750 section 2.1). A request with two such headers shows none.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers
-        .get(header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .split_once(' ')?;
+    let mut shown = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(shown), None) = (shown.next(), shown.next()) else {
+        return None;
+    };
+    let (scheme, token) = shown.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
@@ -95,33 +94,64 @@ fn caller(
     Ok(Caller { user, host })
 }
 
+/// Who asks, before anything of a body is waited for. The connection of a right token is out of strangers' reach as long
+/// as the second part lives.
+fn let_in(
+    desk: &Desk,
+    meeting: &str,
+    headers: &HeaderMap,
+    client: Client,
+    visit: &Visit,
+) -> Result<(Caller, Option<Standby>), Refusal> {
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > u64::from(desk.settings.limits.payload_bytes)) {
+        return Err(too_large());
+    }
+    let caller = caller(desk, meeting, headers, client)?;
+    let standby = bearer(headers).map(|_| visit.known());
+    Ok((caller, standby))
+}
+
 /// A body is taken and ignored: a late version of the application has one with the state of the devices, which a
 /// member tells over the socket anyway.
-fn ignore(body: Result<Bytes, BytesRejection>) -> Result<(), Refusal> {
-    body.map(drop).map_err(|rejection| {
-        let status = rejection.status();
-        let code = if status == StatusCode::PAYLOAD_TOO_LARGE {
-            "payload"
+async fn ignore(desk: &Desk, body: Body) -> Result<(), Refusal> {
+    let limit = desk.settings.limits.payload_bytes as usize;
+    let taken = axum::body::to_bytes(body, limit).await;
+    taken.map(drop).map_err(|error| {
+        if TooSlow::caused(&error) {
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "body", TooSlow.to_string())
         } else {
-            "body"
-        };
-        Refusal::new(status, code, rejection.body_text())
+            too_large()
+        }
     })
+}
+
+fn too_large() -> Refusal {
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "payload",
+        "the body of the request is too large",
+    )
 }
 
 async fn join(
     State(desk): State<Arc<Desk>>,
     Path(Place { meeting }): Path<Place>,
     Extension(client): Extension<Client>,
+    Extension(visit): Extension<Visit>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, Refusal> {
-    ignore(body)?;
-    let caller = caller(&desk, &meeting, &headers, client)?;
+    let (caller, _standby) = let_in(&desk, &meeting, &headers, client, &visit)?;
+    ignore(&desk, body).await?;
     desk.ask(|rooms| rooms.admits(&meeting, caller.user.as_ref()))
-        .inspect_err(
-            |refusal| log::warn!(meeting = &*meeting; "a join was refused: {}", refusal.message),
-        )?;
+        .inspect_err(|refusal| {
+            if REFUSED.admits_address(client.0.ip()) {
+                log::warn!(meeting = &*meeting; "a join was refused: {}", refusal.message);
+            }
+        })?;
     let user = match caller.user {
         Some(user) => user,
         None => new_user().map_err(|error| {
@@ -154,11 +184,12 @@ async fn leave(
     State(desk): State<Arc<Desk>>,
     Path(Place { meeting }): Path<Place>,
     Extension(client): Extension<Client>,
+    Extension(visit): Extension<Visit>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, Refusal> {
-    ignore(body)?;
-    let caller = caller(&desk, &meeting, &headers, client)?;
+    let (caller, _standby) = let_in(&desk, &meeting, &headers, client, &visit)?;
+    ignore(&desk, body).await?;
     let left = caller
         .user
         .is_some_and(|user| desk.tell(|rooms| rooms.leave_user(&meeting, &user, Instant::now())));

@@ -20,6 +20,7 @@ use super::bucket::{Bucket, Rate};
 use super::payload::{self, Request};
 use super::stamp::stamp;
 use crate::config::HubLimits;
+use crate::journal_budget::{Allowance, LineBudget};
 use crate::room::PeerId;
 use crate::web::Refusal;
 
@@ -37,6 +38,25 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How many seconds' worth of messages may come at once: a box that meets fifteen others sends all its candidates in
 /// one go.
 const BURST: f64 = 2.0;
+
+static CLOSED: LineBudget = LineBudget::with(
+    module_path!(),
+    log::Level::Warn,
+    "connections closed for what they did",
+    MEMBERS,
+);
+/// Who came, left and was removed.
+static MOVES: LineBudget = LineBudget::with(
+    module_path!(),
+    log::Level::Info,
+    "members who came or left",
+    MEMBERS,
+);
+/// A meeting that fills and empties is told in full, one who comes and goes without end is not.
+const MEMBERS: Allowance = Allowance {
+    lines: 64,
+    per_source: 6,
+};
 
 /// Whom a connection is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +187,13 @@ impl Rooms {
     /// Whether a connection is bound to anybody.
     pub(super) fn knows(&self, sid: Sid) -> bool {
         self.sessions.contains_key(&sid)
+    }
+
+    /// Whether a connection is a member's.
+    pub(super) fn is_in(&self, sid: Sid) -> bool {
+        self.sessions
+            .get(&sid)
+            .is_some_and(|session| session.state == State::Member)
     }
 
     /// Whether this user could join now.
@@ -332,7 +359,9 @@ impl Rooms {
             return;
         };
         let (user, meeting) = (session.visitor.user.as_str(), &*session.visitor.meeting);
-        log::warn!(user = user, meeting = meeting; "connection closed: {message}");
+        if CLOSED.admits(user) {
+            log::warn!(user = user, meeting = meeting; "connection closed: {message}");
+        }
         self.depart(sid);
         self.sessions.remove(&sid);
         self.out.push(Out::Close {
@@ -393,7 +422,11 @@ impl Rooms {
         }
         match replaced {
             Some(old) => self.close(old, REPLACED, REPLACED_WORDS),
-            None => log::info!(user = user.as_str(), meeting = meeting; "member joined"),
+            None => {
+                if MOVES.admits(user.as_str()) {
+                    log::info!(user = user.as_str(), meeting = meeting; "member joined");
+                }
+            }
         }
         self.introduce(sid, &visitor);
     }
@@ -429,7 +462,9 @@ impl Rooms {
         let left = json!({
             "userId": member.user.as_str(), "userName": member.name, "timestamp": stamp(),
         });
-        log::info!(user = member.user.as_str(); "member left");
+        if MOVES.admits(member.user.as_str()) {
+            log::info!(user = member.user.as_str(); "member left");
+        }
         self.emit(to, "meeting:user-left", left);
     }
 }

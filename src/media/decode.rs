@@ -17,6 +17,7 @@ use super::library;
 use super::pictures::{Picture, PictureSlot};
 use super::sps;
 use crate::clock;
+use crate::journal_budget::LineBudget;
 use crate::room::{PeerId, Rate, Timestamp, Used};
 
 /// Units of one peer waiting for its decoder at most: half a second. More are dropped up to the next keyframe.
@@ -37,6 +38,12 @@ const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 const VAIN_KEYFRAME_INTERVAL: Duration = Duration::from_secs(5);
 /// So many keyframes in a row that failed.
 const VAIN_KEYFRAMES: u32 = 3;
+
+static TOO_LARGE: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Warn,
+    "videos of peers that cannot be shown",
+);
 
 /// Why a unit gave no picture.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +209,7 @@ impl VideoTrack {
                 let warn = too_large && !std::mem::replace(&mut state.warned, true);
                 drop(state);
                 let peer = self.peer.as_str();
-                if warn {
+                if warn && TOO_LARGE.admits(peer) {
                     log::warn!(peer = peer; "this peer's video cannot be shown: {error}");
                 } else {
                     log::debug!(peer = peer; "a video frame was left out: {error}");

@@ -3,9 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use crate::journal_budget::LineBudget;
+
 /// How long a server's name may take to resolve. The crate would resolve it on the task that also
 /// keeps ICE consent alive, where a dead name server stalls everything.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(1);
+
+static UNRESOLVED: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Warn,
+    "connections that go without a server whose name does not resolve",
+);
 
 /// The addresses to bind, found anew at every bind, so that an ICE restart after a change of network
 /// uses the interfaces there are now.
@@ -78,13 +86,19 @@ pub(super) async fn resolve(url: &ServerUrl) -> Vec<SocketAddr> {
     let addresses: Vec<SocketAddr> = match tokio::time::timeout(LOOKUP_LIMIT, lookup).await {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => {
-            log::warn!("{url} could not be resolved ({error}); this connection goes without it");
+            if UNRESOLVED.admits(&url.host) {
+                log::warn!(
+                    "{url} could not be resolved ({error}); this connection goes without it"
+                );
+            }
             return Vec::new();
         }
         Err(_) => {
-            log::warn!(
-                "{url} was not resolved within {LOOKUP_LIMIT:?}; this connection goes without it"
-            );
+            if UNRESOLVED.admits(&url.host) {
+                log::warn!(
+                    "{url} was not resolved within {LOOKUP_LIMIT:?}; this connection goes without it"
+                );
+            }
             return Vec::new();
         }
     };

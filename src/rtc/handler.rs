@@ -18,6 +18,7 @@ use webrtc::peer_connection::{
     RTCPeerConnectionState,
 };
 
+use crate::journal_budget::LineBudget;
 use crate::room::{ConnectionState, IceConnectionState, NegotiationId};
 
 /// What the driver found, in order.
@@ -36,6 +37,12 @@ pub(super) enum Finding {
 /// How many findings may wait for the session: far more than a machine has addresses and a peer has
 /// tracks. What does not fit is dropped and logged.
 const FINDINGS: usize = 256;
+
+static NOT_TAKEN: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Error,
+    "candidates and tracks that a session did not take",
+);
 
 /// The handler handed to the crate.
 pub(super) struct Handler {
@@ -93,7 +100,9 @@ impl Handler {
     }
 
     fn found(&self, finding: Finding) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.findings.try_send(finding) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.findings.try_send(finding)
+            && NOT_TAKEN.admits("the sessions")
+        {
             log::error!("a session does not take its candidates and tracks; one was dropped");
         }
     }

@@ -47,6 +47,7 @@ pub use health::{PeerHealth, RelayHealth};
 pub use sockets::BareSocket;
 
 use crate::events::EventSender;
+use crate::journal_budget::LineBudget;
 use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
 use crate::room::{Generation, PeerEvent, PeerId, PeerOrder};
@@ -56,6 +57,12 @@ use session::{ORDERS, Parts, Reporter};
 
 /// What [`Peers::shutdown`] may take altogether.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(1500);
+
+static NOT_TAKEN: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Error,
+    "orders that a session did not take",
+);
 
 /// One STUN or TURN server.
 #[derive(Clone)]
@@ -157,7 +164,9 @@ impl Peers {
         };
         session.closing = order == PeerOrder::Close;
         if let Err(mpsc::error::TrySendError::Full(order)) = orders.try_send(order) {
-            log::error!(peer = key.0.as_str(); "a session does not take its orders; closing it instead of {order:?}");
+            if NOT_TAKEN.admits(key.0.as_str()) {
+                log::error!(peer = key.0.as_str(); "a session does not take its orders; closing it instead of {order:?}");
+            }
             // Without a sender it closes after what it has; the room is told that its order failed.
             session.orders = None;
             reporter.report(PeerEvent::SessionDied {

@@ -8,7 +8,19 @@ use super::error::Error;
 use super::rehearsal::{rehearse_answer, rehearse_offer};
 use super::sdp::{Outline, marked};
 use super::session::Session;
+use crate::journal_budget::{Allowance, LineBudget};
 use crate::room::{NegotiationId, PeerEvent, Sdp};
+
+static NOT_WANTED: LineBudget = LineBudget::with(
+    module_path!(),
+    log::Level::Warn,
+    "descriptions that take no sound or picture of ours",
+    // Sound and picture, of a meeting.
+    Allowance {
+        lines: 32,
+        per_source: 2,
+    },
+);
 
 /// Our offer that waits for its answer.
 pub(super) struct PendingOffer {
@@ -210,7 +222,7 @@ impl Session {
             (RtpCodecKind::Video, &self.connection.video, video),
         ] {
             let negotiated = sending.payload_type().await;
-            if negotiated.is_none() {
+            if negotiated.is_none() && NOT_WANTED.admits(self.reporter.peer.as_str()) {
                 log::warn!(peer = self.reporter.peer.as_str(); "the peer takes no {kind} of ours");
             }
             payload_type.set(negotiated);

@@ -21,6 +21,7 @@ use super::sdp::{Outline, without_bases};
 use super::sending::{PayloadType, ScreenLine, Sender};
 use super::servers::Servers;
 use crate::events::EventSender;
+use crate::journal_budget::LineBudget;
 use crate::media::fanout::Slot;
 use crate::media::inbound::PeerInbound;
 use crate::room::{
@@ -37,6 +38,12 @@ const KEYFRAME_EVENT_INTERVAL: Duration = Duration::from_millis(50);
 const ARRIVALS_INTERVAL: Duration = Duration::from_millis(500);
 /// What `close()` may take: it waits at most 100 ms for the crate's task.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+static NOT_CLOSED: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Warn,
+    "connections that did not close as they should",
+);
 
 /// Whose session this is, and how it reports.
 #[derive(Clone, Debug)]
@@ -486,10 +493,14 @@ impl Session {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 let error = Error::from(error);
-                log::warn!(peer = self.reporter.peer.as_str(); "closing a connection: {error}");
+                if NOT_CLOSED.admits(self.reporter.peer.as_str()) {
+                    log::warn!(peer = self.reporter.peer.as_str(); "closing a connection: {error}");
+                }
             }
             Err(_) => {
-                log::error!(peer = self.reporter.peer.as_str(); "a connection did not close within {CLOSE_LIMIT:?}");
+                if NOT_CLOSED.admits(self.reporter.peer.as_str()) {
+                    log::error!(peer = self.reporter.peer.as_str(); "a connection did not close within {CLOSE_LIMIT:?}");
+                }
             }
         }
         // Nothing in them wants to be finished.

@@ -18,12 +18,19 @@ use webrtc::runtime::{
 
 use super::marking::Streams;
 use super::nonces::StaleNonces;
+use crate::journal_budget::LineBudget;
 
 /// The two bits below a mark are for congestion (RFC 3168).
 const ECN_BITS: u32 = 2;
 
 /// A first byte that belongs to none of the protocols that share the socket (RFC 7983 section 7): the crate drops such.
 const NO_PROTOCOL: u8 = 0xff;
+
+static UNMARKED: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Warn,
+    "sockets whose packets are sent without DSCP marks",
+);
 
 /// Tokio's runtime with UDP sockets of ours.
 #[derive(Debug)]
@@ -88,6 +95,7 @@ impl OwnSocket {
         };
         if let Err(error) = result
             && !self.refused.swap(true, Ordering::Relaxed)
+            && UNMARKED.admits("the sockets")
         {
             log::warn!("packets are sent without DSCP marks: {error}");
         }

@@ -66,6 +66,10 @@ pub(super) async fn connect(
     if secure {
         builder = builder.tls_config(trust::connector(access.ca.as_deref())?);
     }
+    if let Some(Redacted(token)) = token {
+        // A hub lets those in first who show their token with the first request.
+        builder = builder.opening_header("authorization", format!("Bearer {token}"));
+    }
     let connecting = builder
         .transport_type(TransportType::Websocket)
         .auth(auth(access, token))

@@ -18,6 +18,7 @@ use super::rest::Rest;
 use super::{Access, BEAT, Command};
 use crate::causes::describe;
 use crate::events::EventSender;
+use crate::journal_budget::{Allowance, LineBudget};
 use crate::room::{ClientMessage, Event, Identity, ServerMessage, SessionId, SignalingFailure};
 use crate::wire::{self, Incoming};
 
@@ -53,6 +54,17 @@ const EXPLANATION: Duration = Duration::from_secs(1);
 
 /// At most one proof of life is reported in this time.
 const ACTIVITY: Duration = Duration::from_secs(1);
+
+static MALFORMED: LineBudget = LineBudget::with(
+    module_path!(),
+    log::Level::Warn,
+    "malformed messages that were dropped",
+    // One for each event.
+    Allowance {
+        lines: 16,
+        per_source: 1,
+    },
+);
 
 /// How an order ends a session that it interrupts.
 enum Interruption {
@@ -354,7 +366,7 @@ impl Reader<'_> {
             }
             Incoming::Ignored => self.on_activity(),
             Incoming::Malformed { reason } => {
-                if self.malformed.contains(&event) {
+                if self.malformed.contains(&event) || !MALFORMED.admits(&event) {
                     log::debug!(event = event.as_str(); "malformed message dropped: {reason}");
                 } else {
                     log::warn!(event = event.as_str(); "malformed message dropped: {reason}; more of these are logged at debug level");

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -66,6 +66,7 @@ impl Guard {
         next: Next,
     ) -> Result<Response, Refusal> {
         guard.look(request.headers())?;
+        same_authority(request.uri(), request.headers())?;
         Ok(next.run(request).await)
     }
 
@@ -104,6 +105,23 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// A request may name its server in the first line as well (RFC 9112 section 3.2.2). It must be the one of the Host
+/// header, which is the one that was looked at.
+fn same_authority(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    let named = uri.authority().map(axum::http::uri::Authority::as_str);
+    let host = headers.get(header::HOST).map(|host| host.as_bytes());
+    if named
+        .is_none_or(|named| host.is_some_and(|host| host.eq_ignore_ascii_case(named.as_bytes())))
+    {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::FORBIDDEN,
+        "foreign",
+        "the address in the first line of the request is not the one of its Host header",
+    ))
 }
 
 /// The host without its port.
@@ -197,6 +215,23 @@ mod tests {
         }
         assert!(!ask(&guard, &[host, ("sec-fetch-site", "cross-site")]));
         assert!(ask(&guard, &[host, ("sec-fetch-site", "same-origin")]));
+    }
+
+    #[test]
+    fn the_first_line_names_the_host_of_the_header_or_none() {
+        let headers =
+            HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost:8080"))]);
+        let same = |uri: &'static str| same_authority(&Uri::from_static(uri), &headers).is_ok();
+        for uri in ["/x", "http://localhost:8080/x", "http://LocalHost:8080/x"] {
+            assert!(same(uri), "{uri}");
+        }
+        for uri in [
+            "http://evil.example/x",
+            "http://localhost/x",
+            "http://u@localhost:8080/x",
+        ] {
+            assert!(!same(uri), "{uri}");
+        }
     }
 
     #[test]

@@ -1,12 +1,22 @@
-//! FLOOR 1: what every HTTP server in here has in common: a limit of connections, a limit for slow clients, an end,
+//! FLOOR 1: what every HTTP server in here has in common: places for connections, limits for slow clients, an end,
 //! and the check that a browser asks under a name of ours and not on behalf of somebody else's page.
+//!
+//! Limits before anybody is known: 5 s for a TLS handshake, 10 s for the head of a request and for an idle connection,
+//! 10 s for a body, 30 s from the head to the end of the answer, 32 KiB of a head, 64 KiB of one stranger's request. Who
+//! loses a place when there are too many connections stands in `places`.
 
+mod body;
 mod guard;
+mod kept;
 mod patience;
+mod places;
 mod serve;
 
+pub use body::TooSlow;
 pub use guard::{Guard, Names};
 pub use patience::Patient;
+pub(crate) use places::first_to_go;
+pub use places::{Standby, Visit};
 pub use serve::{Client, Server, plain};
 
 use axum::http::{HeaderValue, StatusCode, header};

@@ -3,37 +3,54 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::Refusal;
+use super::body::Timed;
+use super::kept::Kept;
+use super::places::{Limits, Place, Places};
+use crate::journal_budget::LineBudget;
 
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
 const HEAD: Duration = Duration::from_secs(10);
+/// Longest head of a request, and what is read ahead of a body, bytes.
+const BUFFER: usize = 32 * 1024;
 /// How long a handshake below HTTP (TLS) may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Connections over the limit that are still told so; those beyond are closed without a word.
-const TOLD: usize = 16;
 /// How long those that are open may take to finish at the end.
 const FAREWELL: Duration = Duration::from_millis(300);
 /// A pause after a failure to accept: out of descriptors, most likely.
 const TROUBLE: Duration = Duration::from_millis(100);
+/// How often deadlines are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+
+static DISPLACED: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Warn,
+    "connections of strangers that lost their places to new ones",
+);
+static NOT_ACCEPTED: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Warn,
+    "connections that could not be accepted",
+);
+static DEFECTS: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Error,
+    "connections that ended in a defect",
+);
 
 /// Who asks; an extension of every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +61,12 @@ pub struct Client(pub SocketAddr);
 pub struct Server {
     /// For the log.
     pub name: &'static str,
-    /// What is served. Requests carry [`Client`] as an extension.
+    /// What is served. Requests carry [`Client`] and [`Visit`](super::Visit) as extensions.
     pub router: Router,
-    /// Connections at once; the next ones get 503.
-    pub connections: usize,
+    /// Connections at once that have shown nothing. The oldest one gives its place to the next.
+    pub strangers: usize,
+    /// Requests at once that have shown a right token.
+    pub known: usize,
 }
 
 /// No handshake below HTTP.
@@ -69,55 +88,66 @@ impl Server {
         Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let name = self.name;
-        let places = Arc::new(Semaphore::new(self.connections));
-        let told = Arc::new(Semaphore::new(TOLD));
+        let places = Places::new(Limits {
+            strangers: self.strangers,
+            known: self.known,
+        });
         let (stopping, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
+        let mut sweeps = interval(SWEEP);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = std::pin::pin!(stop);
         loop {
             let accepted = tokio::select! {
                 () = &mut stop => break,
                 Some(ended) = connections.join_next() => {
-                    if let Err(error) = ended {
+                    if let Err(error) = ended
+                        && DEFECTS.admits(name)
+                    {
                         log::error!("{name}: a connection ended in a defect: {error}");
                     }
                     continue;
                 }
-                accepted = listener.accept() => accepted,
+                _ = sweeps.tick() => {
+                    places.sweep(Instant::now());
+                    continue;
+                }
+                accepted = accept(&listener, &places) => accepted,
             };
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    log::warn!("{name}: cannot accept a connection: {error}");
+                    if NOT_ACCEPTED.admits(name) {
+                        log::warn!("{name}: cannot accept a connection: {error}");
+                    }
                     tokio::time::sleep(TROUBLE).await;
                     continue;
                 }
             };
             // Small messages that somebody waits for.
             let _ = stream.set_nodelay(true);
-            let (place, router) = if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                (place, Some(self.router.clone()))
-            } else {
+            let (place, displaced) = places.enter(address.ip(), Instant::now());
+            if displaced && DISPLACED.admits_address(address.ip()) {
                 log::warn!(
-                    "{name}: {} connections are open, one was refused",
-                    self.connections
+                    "{name}: {} connections have shown no right token; the oldest one was closed for one from {}",
+                    self.strangers,
+                    address.ip()
                 );
-                match Arc::clone(&told).try_acquire_owned() {
-                    Ok(place) => (place, None),
-                    Err(_) => continue,
-                }
-            };
+            }
             let securing = secure(stream);
-            let stopped = stopped.clone();
+            let (router, stopped) = (self.router.clone(), stopped.clone());
             connections.spawn(async move {
-                match timeout(HANDSHAKE, securing).await {
+                let secured = tokio::select! {
+                    secured = timeout(HANDSHAKE, securing) => secured,
+                    () = place.lost() => return,
+                };
+                match secured {
                     Ok(Ok(stream)) => {
-                        converse(name, stream, Client(address), router, stopped).await
+                        converse(name, stream, place, Client(address), router, stopped).await;
                     }
                     Ok(Err(error)) => log::debug!("{name}: {address}: handshake: {error}"),
                     Err(_) => log::debug!("{name}: {address}: no handshake within {HANDSHAKE:?}"),
                 }
-                drop(place);
             });
         }
         drop(listener);
@@ -133,34 +163,46 @@ impl Server {
     }
 }
 
+/// Takes the next connection from the kernel as soon as there is a place for it.
+async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(TcpStream, SocketAddr)> {
+    while let Some(opens) = places.opens_at(Instant::now()) {
+        sleep_until(opens.into()).await;
+    }
+    listener.accept().await
+}
+
 async fn converse<Stream>(
     name: &'static str,
     stream: Stream,
+    place: Place,
     client: Client,
-    router: Option<Router>,
+    router: Router,
     mut stopped: watch::Receiver<bool>,
 ) where
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let stream = TokioIo::new(stream);
-    let ended = match router {
-        Some(router) => {
-            let router = router.layer(axum::Extension(client));
-            let connection = http
-                .serve_connection(stream, TowerToHyperService::new(router))
-                .with_upgrades();
-            let mut connection = std::pin::pin!(connection);
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = told(&mut stopped) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(BUFFER);
+    let visit = place.visit().clone();
+    let stream = TokioIo::new(Kept::new(stream, place));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request: Request<Incoming>| {
+        visit.begins(Instant::now());
+        let mut request = request.map(Timed::new);
+        request.extensions_mut().insert(client);
+        request.extensions_mut().insert(visit.clone());
+        router.call(request)
+    });
+    let connection = http.serve_connection(stream, service).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
-        None => http.serve_connection(stream, service_fn(too_many)).await,
     };
     if let Err(error) = ended {
         log::debug!("{name}: {}: {error}", client.0);
@@ -170,17 +212,4 @@ async fn converse<Stream>(
 // The lock that `wait_for` hands out must not live in the caller's future.
 async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-async fn too_many(_: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
-    let mut response = Refusal::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "busy",
-        "too many connections are open; close one, or try again in a moment",
-    )
-    .into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    Ok(response)
 }

@@ -1,6 +1,7 @@
 //! The box's page as a client sees it that writes its requests by hand: what a browser never sends is what matters.
 
 mod site;
+mod strangers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -14,6 +14,7 @@ mod members;
 mod official;
 mod pages;
 mod raw;
+mod strangers;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

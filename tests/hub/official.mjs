@@ -33,7 +33,12 @@ async function until(what, condition) {
 class Member {
   constructor(auth) {
     this.heard = [];
-    this.socket = io(url, { auth, ca, transports: options.transports, forceNew: true, reconnection: false });
+    // Like the guest page, the token with the first request too.
+    const early = options.early && auth.token;
+    this.socket = io(url, {
+      auth, ca, transports: options.transports, forceNew: true, reconnection: false,
+      ...(early && { protocols: ['huddled-token', early], transportOptions: { polling: { extraHeaders: { authorization: `Bearer ${early}` } } } }),
+    });
     this.socket.onAny((event, payload) => this.heard.push([event, payload]));
     for (const event of ['connect', 'disconnect', 'connect_error']) {
       this.socket.on(event, (payload) => this.heard.push([`(${event})`, payload]));

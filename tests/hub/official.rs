@@ -56,6 +56,8 @@ async fn it_meets_by_websocket_by_polling_and_by_changing_from_one_to_the_other(
         json!({"transports": ["websocket"], "ends": "websocket"}),
         json!({"transports": ["polling"], "ends": "polling"}),
         json!({"transports": ["polling", "websocket"], "ends": "websocket"}),
+        json!({"transports": ["websocket"], "ends": "websocket", "early": true}),
+        json!({"transports": ["polling", "websocket"], "ends": "websocket", "early": true}),
     ] {
         let mut hub = Running::start(|_| {}).await;
         official(&hub, options).await;

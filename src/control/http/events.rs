@@ -10,12 +10,13 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::streams::Place;
 use crate::control::backend::Backend;
 use crate::control::mirror::EventLine;
 use crate::control::service::{Published, Watching};
+use crate::journal_budget::LineBudget;
 
 /// A line that means nothing goes out after this much silence. It keeps what lies between from closing the connection,
 /// and gives the system something to miss an acknowledgement of when the client is gone without a word.
@@ -23,20 +24,22 @@ const SILENCE: Duration = Duration::from_secs(4);
 /// The browser comes back this soon after a connection has ended.
 const BEGINNING: &str = "retry: 1000\n\n";
 
+static TOO_SLOW: LineBudget = LineBudget::new(
+    module_path!(),
+    log::Level::Warn,
+    "pages that did not keep up and were dropped",
+);
+
 struct Follower {
     watching: Watching,
     backend: Backend,
     client: SocketAddr,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// An answer that goes on until the client leaves, the program ends, or events were lost because the client did not
 /// read them. `place` is given back then.
-pub(super) fn stream(
-    backend: Backend,
-    place: OwnedSemaphorePermit,
-    client: SocketAddr,
-) -> Response {
+pub(super) fn stream(backend: Backend, place: Place, client: SocketAddr) -> Response {
     let follower = Follower {
         watching: Watching::begin(&backend),
         backend,
@@ -64,10 +67,12 @@ impl Follower {
             Published::Snapshot(room) => frame("snapshot", &self.backend.show(&room)),
             Published::TooSlow => {
                 // It comes back by itself and starts from the whole picture, so the end is all it needs to be told.
-                log::warn!(
-                    "a page did not keep up and was dropped: http {}",
-                    self.client
-                );
+                if TOO_SLOW.admits_address(self.client.ip()) {
+                    log::warn!(
+                        "a page did not keep up and was dropped: http {}",
+                        self.client
+                    );
+                }
                 None
             }
             Published::Ended => None,

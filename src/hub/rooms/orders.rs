@@ -89,7 +89,9 @@ impl Rooms {
             return;
         };
         let removed = room.members.remove(place);
-        log::info!(user = target.as_str(), host = host.as_str(); "member removed: {event}");
+        if super::MOVES.admits(host.as_str()) {
+            log::info!(user = target.as_str(), host = host.as_str(); "member removed: {event}");
+        }
         self.emit(everybody.clone(), event, payload);
         // Without a name, as in the application.
         let left = json!({"userId": target.as_str(), "timestamp": stamp()});
