@@ -367,13 +367,19 @@ mod tests {
         assert_eq!(asked, [0, 50, 100, 150]);
         assert_eq!(track.counters().errors, 200);
         // A good one ends it at once.
-        track.submit(unit(keyframe(64, 64), true));
-        drain(&track);
-        assert!(!track.poll_keyframe_wanted(Timestamp::from_millis(60_000)));
-        track.submit(unit(large.clone(), true));
-        drain(&track);
-        assert!(track.poll_keyframe_wanted(Timestamp::from_millis(60_000)));
-        assert!(track.poll_keyframe_wanted(Timestamp::from_millis(60_000) + KEYFRAME_INTERVAL));
+        let now = Timestamp::from_millis(60_000);
+        let submit = |data: &[u8]| {
+            track.submit(AccessUnit {
+                arrived_at: now,
+                ..unit(data.to_vec(), true)
+            });
+            drain(&track);
+        };
+        submit(&keyframe(64, 64));
+        assert!(!track.poll_keyframe_wanted(now));
+        submit(&large);
+        assert!(track.poll_keyframe_wanted(now));
+        assert!(track.poll_keyframe_wanted(now + KEYFRAME_INTERVAL));
     }
 
     #[test]

@@ -383,9 +383,16 @@ mod tests {
 
     #[test]
     fn a_tone_is_found_with_its_level_and_its_delay() {
-        let (heard, played) = through_the_air(0.5);
-        let check = judge_loop(&heard, &played);
+        let (mut heard, mut played) = through_the_air(0.5);
+        let mut check = judge_loop(&heard, &played);
         println!("{}", check.line());
+        if check.verdict != Verdict::Pass {
+            // Both ends sleep in real time: a busy machine may spoil one attempt.
+            println!("REPEAT: the tone was not found, once more");
+            (heard, played) = through_the_air(0.5);
+            check = judge_loop(&heard, &played);
+            println!("{}", check.line());
+        }
         assert_eq!(check.verdict, Verdict::Pass, "{}", check.text);
         let level = check.figures["level_dbfs"].as_f64().unwrap();
         assert!((-19.0..-17.0).contains(&level), "{level}");
