@@ -23,6 +23,7 @@ mod effect;
 mod event;
 mod gesture;
 mod indicator;
+mod keyframes;
 mod liveness;
 mod machine;
 mod media;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod bench;
+mod candidates;
+mod channels;
 mod closing;
 mod hostile;
 mod media;
