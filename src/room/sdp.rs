@@ -171,7 +171,7 @@ impl IceCandidate {
         if let Some(fragment) = &self.username_fragment {
             return Some(fragment);
         }
-        let mut words = self.candidate.split_whitespace();
+        let mut words = self.candidate.split(' ');
         words.find(|word| *word == "ufrag")?;
         words.next()
     }

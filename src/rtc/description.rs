@@ -230,6 +230,11 @@ fn split_sections(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+    use rtc::sdp::SessionDescription;
+
     use super::*;
 
     const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1 2\r\n\
@@ -338,5 +343,49 @@ mod tests {
         let odd = OFFER.replace("UDP/DTLS/SCTP webrtc-datachannel", "\u{e9} \"x\"");
         let read = RemoteDescription::read(&odd).unwrap();
         assert!(read.rejected.placed_in("v=0\r\n").is_ascii());
+    }
+
+    /// A description in which some lines are of other kinds, orders and spellings.
+    fn texts() -> impl Strategy<Value = String> {
+        let odd = prop_oneof![
+            3 => prop::sample::select(vec![
+                "a=candidate:1 1 tcp 5 127.0.0.1 80 typ host tcptype passive",
+                "a=\u{a0}candidate:1 1 tcp 5 127.0.0.1 80 typ host",
+                "A=candidate:1 1 tcp 5 127.0.0.1 80 typ host",
+                "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
+                "m=application 9 UDP/DTLS/SCTP webrtc-datachannel x",
+                "m=APPLICATION 9 UDP/DTLS/SCTP webrtc-datachannel",
+                "m=audio 9 UDP/DTLS/SCTP webrtc-datachannel",
+                "m= application 9 UDP/DTLS/SCTP webrtc-datachannel",
+                "a=mid:7",
+                "a=rtpmap:0 PCMU/8000",
+                "",
+            ]).prop_map(str::to_owned),
+            1 => "[ac-z]=\\PC{0,30}",
+        ];
+        let end = prop::sample::select(vec!["\r\n", "\n", "\n\r\n", "\r\r\n"]);
+        prop::collection::vec((0..20_usize, odd, end), 0..4).prop_map(|changes| {
+            let mut lines: Vec<String> = OFFER.lines().map(|line| format!("{line}\r\n")).collect();
+            for (at, line, end) in changes {
+                lines.insert(at.min(lines.len()), format!("{line}{end}"));
+            }
+            lines.concat()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_the_crate_reads_no_candidate_and_no_data_channel(text in texts()) {
+            if let Ok(read) = RemoteDescription::read(&text)
+                && let Ok(parsed) = SessionDescription::unmarshal(&mut Cursor::new(read.text.as_bytes()))
+            {
+                for media in &parsed.media_descriptions {
+                    prop_assert!(!media.attributes.iter().any(|attribute| attribute.is_ice_candidate()));
+                    prop_assert_ne!(&media.media_name.formats, &["webrtc-datachannel"]);
+                }
+                let known = parsed.media_descriptions.len() - read.rejected.len();
+                prop_assert_eq!(known, read.outline.sections.len());
+            }
+        }
     }
 }
