@@ -6,6 +6,7 @@ mod bench;
 mod candidates;
 mod channels;
 mod closing;
+mod feedback;
 mod hostile;
 mod media;
 mod negotiation;
