@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::allowance::Allowance;
 use super::types::{PeerId, Timestamp};
 
 /// Keyframes that one member may cause at once: its first picture, and what a bad moment breaks,
@@ -14,24 +15,6 @@ const MEMBER_EVERY: Duration = Duration::from_secs(2);
 const COMMON_BURST: u32 = 8;
 /// and then one in this time.
 const COMMON_EVERY: Duration = Duration::from_secs(1);
-
-/// An allowance that fills by one in `every`, up to `burst`: when the next one is there (the generic cell rate algorithm).
-#[derive(Clone, Copy, Debug, Default)]
-struct Allowance {
-    /// When the allowance is full.
-    full_at: Timestamp,
-}
-
-impl Allowance {
-    fn next(self, burst: u32, every: Duration, now: Timestamp) -> Timestamp {
-        let wait = self.full_at.since(now).saturating_sub(every * (burst - 1));
-        now + wait
-    }
-
-    fn take(&mut self, every: Duration, now: Timestamp) {
-        self.full_at = self.full_at.max(now) + every;
-    }
-}
 
 /// The keyframe orders of one encoder.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +35,7 @@ impl Keyframes {
         now: Timestamp,
     ) -> bool {
         let free = self.ordered.map_or(now, |at| now.max(at + interval));
-        self.members.retain(|_, allowance| allowance.full_at > now);
+        self.members.retain(|_, allowance| !allowance.is_full(now));
         let own = self.members.get(member).copied().unwrap_or_default();
         let at = free
             .max(own.next(MEMBER_BURST, MEMBER_EVERY, now))

@@ -18,6 +18,7 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod allowance;
 mod backoff;
 mod effect;
 mod event;

@@ -1,5 +1,6 @@
 //! One remote member: W3C states observed, our phase decided; first contact, grace, recreation.
 
+mod budget;
 mod candidates;
 mod connection;
 mod flow;
@@ -13,6 +14,7 @@ mod shown;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use budget::MessageBudget;
 use candidates::RemoteCandidates;
 use flow::Flow;
 use share::{Carrying, RemoteScreen};
@@ -181,7 +183,8 @@ pub(super) struct Peer {
     keyframe_at: Option<Timestamp>,
     /// When the old path healed by itself.
     healed_at: Option<Timestamp>,
-    /// A box's restart offer that waits until then for the old path to heal.
+    budget: MessageBudget,
+    /// An offer that waits until then: a box's restart for the old path to heal, another one for the member's budget.
     held: Option<(Timestamp, Sdp, Dialect)>,
 
     /// The next connection attempt. Waits while the link or the server is away, as do the next two.
@@ -231,6 +234,7 @@ impl Peer {
             silent_since: None,
             keyframe_at: None,
             healed_at: None,
+            budget: MessageBudget::default(),
             held: None,
             offer_at: None,
             act_at: None,

@@ -225,14 +225,15 @@ impl Session {
 
     /// The numbers in the description are the peer's choice as often as ours; a packet with another one is
     /// dropped without an error.
-    async fn read_payload_types(&self) {
+    async fn read_payload_types(&mut self) {
         let (audio, video) = &self.payload_types;
         for (kind, sending, payload_type) in [
             (RtpCodecKind::Audio, &self.connection.audio, audio),
             (RtpCodecKind::Video, &self.connection.video, video),
         ] {
             let negotiated = sending.payload_type().await;
-            if negotiated.is_none() {
+            // Once in the life of a connection: a member may offer as often as it likes.
+            if negotiated.is_none() && !std::mem::replace(&mut self.warned, true) {
                 log::warn!(peer = self.reporter.peer.as_str(); "the peer takes no {kind} of ours");
             }
             payload_type.set(negotiated);

@@ -172,6 +172,7 @@ pub(super) async fn run(parts: Parts) {
         description: None,
         remote_fragment: None,
         rejected: Rejected::default(),
+        warned: false,
         staged: false,
         broken: false,
         dead: false,
@@ -220,6 +221,8 @@ pub(super) struct Session {
     pub(super) remote_fragment: Option<String>,
     /// The sections of data channels in the peer's latest offer.
     pub(super) rejected: Rejected,
+    /// The log says that the peer takes no track of some kind.
+    pub(super) warned: bool,
     /// The crate keeps the credentials of a restart offer that was taken back unapplied, and uses them with the next local
     /// description.
     pub(super) staged: bool,

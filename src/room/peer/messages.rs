@@ -57,7 +57,7 @@ impl Peer {
                     // It called us and then said that it is ready; or it began anew at once, which its silence will tell.
                     self.suspect_until = Some(now + SUSPECT);
                     self.wait_for_healing(cx, now);
-                } else {
+                } else if self.budget.take_offer(now).is_ok() {
                     self.renew(cx, now);
                 }
             }
@@ -78,11 +78,16 @@ impl Peer {
         cx: &mut Context<'_>,
         now: Timestamp,
     ) {
-        if !self.is_usable(&sdp, cx) {
+        if !self.is_usable(&sdp, cx, now) {
             return;
         }
         self.mark_heard();
         if self.offers.contains(&sdp) {
+            return;
+        }
+        if let Err(until) = self.budget.take_offer(now) {
+            // The newest one counts, as it does of offers that come one after the other.
+            self.held = Some((until, sdp, dialect));
             return;
         }
         self.dialect = Some(dialect);
@@ -135,7 +140,7 @@ impl Peer {
         cx: &mut Context<'_>,
         now: Timestamp,
     ) {
-        if !self.is_usable(&sdp, cx) {
+        if !self.is_usable(&sdp, cx, now) {
             return;
         }
         self.mark_heard();
@@ -169,10 +174,13 @@ impl Peer {
     }
 
     /// Junk must not touch a connection, nor what is known about the peer's.
-    fn is_usable(&self, sdp: &Sdp, cx: &mut Context<'_>) -> bool {
+    fn is_usable(&mut self, sdp: &Sdp, cx: &mut Context<'_>, now: Timestamp) -> bool {
         let Some(flaw) = sdp.flaw() else {
             return true;
         };
+        if !self.budget.take_line(now) {
+            return false;
+        }
         cx.out.notify_about(
             &self.id,
             Level::Warn,

@@ -163,11 +163,13 @@ impl Peer {
             return self.fail(message, false, cx, now);
         }
         // A bad description on a connection that works is no reason to give it up.
-        cx.out.notify_about(
-            &self.id,
-            Level::Warn,
-            format!("renegotiation failed, the connection goes on: {message}"),
-        );
+        if self.budget.take_line(now) {
+            cx.out.notify_about(
+                &self.id,
+                Level::Warn,
+                format!("renegotiation failed, the connection goes on: {message}"),
+            );
+        }
         if let State::ApplyingAnswer { negotiation, .. } = connection.negotiation.state {
             let order = PeerOrder::Rollback { negotiation };
             cx.out.order(&self.id, connection.generation, order);
