@@ -231,9 +231,11 @@ impl Room {
 
 /// Whether a member's message is longer than any that a browser sends.
 fn is_oversized(message: &ServerMessage) -> bool {
-    match message {
-        ServerMessage::Offer { sdp, .. } | ServerMessage::Answer { sdp, .. } => sdp.is_oversized(),
-        ServerMessage::Candidate { candidate, .. } => candidate.is_oversized(),
-        _ => false,
+    if let ServerMessage::Offer { sdp, .. } | ServerMessage::Answer { sdp, .. } = message {
+        sdp.is_oversized()
+    } else if let ServerMessage::Candidate { candidate, .. } = message {
+        candidate.is_oversized()
+    } else {
+        false
     }
 }
