@@ -52,6 +52,9 @@ pub(super) fn collect(shells: &Shells) -> Value {
             "packets_received": peer.packets_received,
             "bytes_received": peer.bytes_received,
             "keyframes_requested": peer.keyframes_requested,
+            "packets_resent": peer.packets_resent,
+            "resends_refused": peer.resends_refused,
+            "candidates_dropped": peer.candidates_dropped,
             "round_trip_ms": peer.round_trip_time.map(|time| time.as_secs_f64() * 1000.0),
         })).collect::<Vec<_>>(),
         "relays": shells.peers.relays().iter().map(|relay| json!({

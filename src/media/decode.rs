@@ -18,7 +18,7 @@ use super::pictures::{Picture, PictureSlot};
 use super::sps;
 use crate::clock;
 use crate::journal_budget::LineBudget;
-use crate::room::{PeerId, Rate, Timestamp, Used};
+use crate::room::{Allowance, PeerId, Rate, Timestamp};
 
 /// Units of one peer waiting for its decoder at most: half a second. More are dropped up to the next keyframe.
 const PENDING: usize = 15;
@@ -78,7 +78,7 @@ struct TrackState {
     /// The track is in its worker's queue, or being decoded.
     queued: bool,
     /// What was used of [`UNITS`].
-    used: Used,
+    used: Allowance,
     /// A unit came at all.
     seen: bool,
     /// A keyframe went into the queue and nothing was left out since.

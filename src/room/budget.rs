@@ -1,53 +1,16 @@
-//! Rates with a burst, and what each member may make the box do.
+//! What each member may make the box do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::allowance::{Allowance, Rate};
 use super::types::{PeerId, Timestamp};
-
-/// A rate with a burst.
-#[derive(Clone, Copy, Debug)]
-pub struct Rate {
-    /// How many are allowed at once.
-    pub burst: u32,
-    /// How long one more takes to become available.
-    pub every: Duration,
-}
-
-/// What one sender has used of a [`Rate`], by the generic cell rate algorithm (ITU-T I.371, annex A): one moment is all its
-/// state.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Used {
-    /// When all of it is available again.
-    full_at: Timestamp,
-}
-
-impl Used {
-    /// Takes one.
-    ///
-    /// # Errors
-    /// The rate is used up; holds the moment at which the next one is available.
-    pub fn take(&mut self, rate: Rate, now: Timestamp) -> Result<(), Timestamp> {
-        let full_at = if self.full_at > now {
-            self.full_at
-        } else {
-            now
-        };
-        let all = rate.every * rate.burst;
-        let after = full_at + rate.every;
-        if after.since(now) > all {
-            return Err(now + (after.since(now) - all));
-        }
-        self.full_at = after;
-        Ok(())
-    }
-}
 
 /// Descriptions that cost a rehearsal, a connection or an offer of ours. A browser that joins sends four, in two dialects;
 /// the ladder of another box sends one a second at most.
 pub(super) const DESCRIPTIONS: Rate = Rate {
-    burst: 32,
-    every: Duration::from_millis(500),
+    burst: 16,
+    every: Duration::from_secs(1),
 };
 /// Members whose use is remembered: those of a full roster, and as many that left, so that rejoining does not refill a budget.
 const MEMBERS: usize = 128;
@@ -57,7 +20,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// The descriptions of every member, beyond the time that the member stays.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Descriptions {
-    used: BTreeMap<PeerId, Used>,
+    used: BTreeMap<PeerId, Allowance>,
     told_at: Option<Timestamp>,
 }
 
@@ -65,9 +28,12 @@ impl Descriptions {
     /// Takes one of `member`'s, or says when the next may be taken.
     pub(super) fn take(&mut self, member: &PeerId, now: Timestamp) -> Result<(), Timestamp> {
         if self.used.len() >= MEMBERS && !self.used.contains_key(member) {
-            self.used.retain(|_, used| used.full_at > now);
+            self.used.retain(|_, used| !used.is_full(now));
             // Everybody left is using up a budget now: the one who used least loses least.
-            let least = self.used.iter().min_by_key(|(_, used)| used.full_at);
+            let least = self
+                .used
+                .iter()
+                .min_by_key(|(_, used)| used.next(DESCRIPTIONS, now));
             if let Some(id) = least.map(|(id, _)| id.clone())
                 && self.used.len() >= MEMBERS
             {
@@ -103,10 +69,10 @@ mod tests {
         for _ in 0..DESCRIPTIONS.burst {
             assert_eq!(descriptions.take(&member, at(0)), Ok(()));
         }
-        assert_eq!(descriptions.take(&member, at(0)), Err(at(500)));
-        assert_eq!(descriptions.take(&member, at(499)), Err(at(500)));
-        assert_eq!(descriptions.take(&member, at(500)), Ok(()));
-        assert_eq!(descriptions.take(&member, at(500)), Err(at(1000)));
+        assert_eq!(descriptions.take(&member, at(0)), Err(at(1000)));
+        assert_eq!(descriptions.take(&member, at(999)), Err(at(1000)));
+        assert_eq!(descriptions.take(&member, at(1000)), Ok(()));
+        assert_eq!(descriptions.take(&member, at(1000)), Err(at(2000)));
         // After a pause the whole burst is available, and no more than that.
         let taken = (0..100).filter(|_| descriptions.take(&member, at(60_000)).is_ok());
         assert_eq!(taken.count(), DESCRIPTIONS.burst as usize);

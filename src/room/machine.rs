@@ -370,10 +370,12 @@ impl Room {
             self.out.on_closed(generation);
         }
         if event == PeerEvent::KeyframeRequested && self.roster.is_live(id, generation) {
-            self.media.on_keyframe_requested(&mut self.out, now);
+            self.media.on_keyframe_requested(id, &mut self.out, now);
         }
         if event == PeerEvent::ScreenKeyframeRequested && self.roster.is_live(id, generation) {
-            self.media.share.on_keyframe_requested(&mut self.out, now);
+            self.media
+                .share
+                .on_keyframe_requested(id, &mut self.out, now);
         }
         self.with_peers(|roster, cx| {
             roster.on_report(id, generation, event, cx, now);
@@ -474,8 +476,8 @@ impl Room {
             let carried = self.roster.carries(self.media.share.live);
             self.media.share.report(carried, &mut self.out, now);
             self.signaling.set_has_members(!self.roster.is_empty());
-            if self.out.take_keyframe() {
-                self.media.on_keyframe_requested(&mut self.out, now);
+            for peer in self.out.take_keyframes() {
+                self.media.on_keyframe_requested(&peer, &mut self.out, now);
             }
             if self.out.take_doubt() {
                 self.signaling.on_doubt(&mut self.out, now);

@@ -18,12 +18,13 @@ use state_file::StateFile;
 
 use super::effect::Effect;
 use super::event::{Persisted, PersistedState, Shutter, Source};
+use super::keyframes::Keyframes;
 use super::message::ClientMessage;
 use super::notice::Level;
 use super::outbox::Outbox;
 use super::settings::{FirstStart, RoomSettings};
 use super::share::Share;
-use super::types::{Dialect, Timestamp};
+use super::types::{Dialect, PeerId, Timestamp};
 
 /// How long the announcement after a join waits for the pipelines to confirm.
 const ANNOUNCE_WAIT: Duration = Duration::from_secs(2);
@@ -56,8 +57,7 @@ pub(super) struct Media {
     /// The very first start opens, and that is not on the disk yet. If it cannot be written, every start would open.
     first_opening: bool,
     announcement: Announcement,
-    keyframe_ordered: Option<Timestamp>,
-    keyframe_due: Option<Timestamp>,
+    keyframes: Keyframes,
 }
 
 impl Media {
@@ -72,8 +72,7 @@ impl Media {
             file: StateFile::default(),
             first_opening: false,
             announcement: Announcement::Away,
-            keyframe_ordered: None,
-            keyframe_due: None,
+            keyframes: Keyframes::default(),
         }
     }
 
@@ -423,19 +422,15 @@ impl Media {
         self.share.on_left();
     }
 
-    /// Somebody needs a keyframe: the first order at once, later ones merged at the end of the interval.
-    pub(super) fn on_keyframe_requested(&mut self, out: &mut Outbox, now: Timestamp) {
-        if self.keyframe_due.is_some() {
-            return;
-        }
-        match self.keyframe_ordered {
-            Some(at) if now.since(at) < KEYFRAME_INTERVAL => {
-                self.keyframe_due = Some(at + KEYFRAME_INTERVAL);
-            }
-            Some(_) | None => {
-                self.keyframe_ordered = Some(now);
-                out.push(Effect::OrderKeyframe);
-            }
+    /// A member needs a keyframe.
+    pub(super) fn on_keyframe_requested(
+        &mut self,
+        member: &PeerId,
+        out: &mut Outbox,
+        now: Timestamp,
+    ) {
+        if self.keyframes.on_request(member, KEYFRAME_INTERVAL, now) {
+            out.push(Effect::OrderKeyframe);
         }
     }
 
@@ -455,7 +450,7 @@ impl Media {
             report(&self.microphone),
             report(&self.camera),
             announce.map(|at| (at, "announcement due")),
-            self.keyframe_due.map(|at| (at, "keyframe due")),
+            self.keyframes.due().map(|at| (at, "keyframe due")),
         ]
         .into_iter()
         .flatten()
@@ -477,9 +472,7 @@ impl Media {
             self.persist(true, settings, out, now);
         }
         self.share.handle_timeout(out, now);
-        if self.keyframe_due.is_some_and(|at| at <= now) {
-            self.keyframe_due = None;
-            self.keyframe_ordered = Some(now);
+        if self.keyframes.take_due(now) {
             out.push(Effect::OrderKeyframe);
         }
         self.advance(out, now);

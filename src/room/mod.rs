@@ -18,12 +18,14 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod allowance;
 mod backoff;
 mod budget;
 mod effect;
 mod event;
 mod gesture;
 mod indicator;
+mod keyframes;
 mod liveness;
 mod machine;
 mod media;
@@ -40,7 +42,7 @@ mod signaling;
 mod snapshot;
 mod types;
 
-pub use budget::{Rate, Used};
+pub use allowance::{Allowance, Rate};
 pub use effect::*;
 pub use event::*;
 pub use liveness::{STALL, START_UP};

@@ -20,8 +20,8 @@ pub(super) struct Outbox {
     joined: Option<SessionId>,
     /// A peer has gone silent: whether the server still hears us is to be found out.
     doubt: bool,
-    /// A peer that has recovered needs a keyframe of ours.
-    keyframe: bool,
+    /// Peers that have recovered and need a keyframe of ours.
+    keyframes: BTreeSet<PeerId>,
     open: BTreeSet<Generation>,
     /// Since when.
     closing: BTreeMap<Generation, Timestamp>,
@@ -54,13 +54,13 @@ impl Outbox {
     }
 
     /// A peer needs a keyframe of ours.
-    pub(super) fn want_keyframe(&mut self) {
-        self.keyframe = true;
+    pub(super) fn want_keyframe(&mut self, peer: &PeerId) {
+        self.keyframes.insert(peer.clone());
     }
 
-    /// Whether one was wanted since the last look.
-    pub(super) fn take_keyframe(&mut self) -> bool {
-        std::mem::take(&mut self.keyframe)
+    /// The peers that wanted one since the last look.
+    pub(super) fn take_keyframes(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.keyframes)
     }
 
     pub(super) fn is_joined(&self) -> bool {

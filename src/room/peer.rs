@@ -17,6 +17,7 @@ use candidates::RemoteCandidates;
 use flow::Flow;
 use share::{Carrying, RemoteScreen};
 
+use super::allowance::{Allowance, Rate};
 use super::backoff::Rng;
 use super::budget::Descriptions;
 use super::message::Participant;
@@ -58,6 +59,12 @@ const YIELD_FIRST: Duration = Duration::from_millis(400);
 const ABSENT_FAST: Duration = Duration::from_secs(25);
 /// and then this long after each was given up, which makes one a minute.
 const ABSENT_SLOW: Duration = Duration::from_secs(50);
+
+/// Journal lines about a member's unusable descriptions.
+const LINES: Rate = Rate {
+    burst: 1,
+    every: Duration::from_secs(60),
+};
 
 /// Two gateways may relay the offers of two connections interleaved, so copies come after newer ones.
 const OFFERS: usize = 4;
@@ -184,7 +191,9 @@ pub(super) struct Peer {
     keyframe_at: Option<Timestamp>,
     /// When the old path healed by itself.
     healed_at: Option<Timestamp>,
-    /// An offer that waits: a box's restart until the old path had its time to heal, or the newest of too many.
+    /// Lines of the journal about unusable descriptions.
+    lines: Allowance,
+    /// An offer that waits until then: a box's restart for the old path to heal, another one for the member's budget.
     held: Option<(Timestamp, Sdp, Dialect)>,
 
     /// The next connection attempt. Waits while the link or the server is away, as do the next two.
@@ -234,6 +243,7 @@ impl Peer {
             silent_since: None,
             keyframe_at: None,
             healed_at: None,
+            lines: Allowance::default(),
             held: None,
             offer_at: None,
             act_at: None,

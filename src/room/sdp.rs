@@ -2,10 +2,20 @@
 
 use super::types::{IceCandidate, Sdp};
 
+/// A longer description is dropped, in bytes. A browser's offer has some 10 KB.
+const SDP_LIMIT: usize = 256 * 1024;
+/// A candidate with longer texts is dropped, in bytes. Chromium writes about 160.
+const CANDIDATE_LIMIT: usize = 1024;
+
 /// The session-level attribute (RFC 8866 section 6.4) every box adds to its descriptions.
 const BOX_LINE: &str = "a=tool:huddled";
 
 impl Sdp {
+    /// Whether it is longer than any description is. Descriptions wait in several places, so an endless one takes memory.
+    pub(super) fn is_oversized(&self) -> bool {
+        self.as_str().len() > SDP_LIMIT
+    }
+
     /// Whether another box wrote it. Two boxes settle glare by their ids; browsers do not (see `negotiation`).
     pub fn is_from_box(&self) -> bool {
         self.lines().any(|line| line == BOX_LINE)
@@ -166,12 +176,19 @@ fn is_fingerprint(value: &str) -> bool {
 }
 
 impl IceCandidate {
+    /// Whether its texts are longer than those of any candidate.
+    pub(super) fn is_oversized(&self) -> bool {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let others = length(&self.sdp_mid) + length(&self.username_fragment);
+        self.candidate.len() + others > CANDIDATE_LIMIT
+    }
+
     /// The `usernameFragment` member, else the `ufrag` extension of the candidate line.
     pub(super) fn ufrag(&self) -> Option<&str> {
         if let Some(fragment) = &self.username_fragment {
             return Some(fragment);
         }
-        let mut words = self.candidate.split_whitespace();
+        let mut words = self.candidate.split(' ');
         words.find(|word| *word == "ufrag")?;
         words.next()
     }

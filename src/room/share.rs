@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use super::effect::Effect;
 use super::event::{DeniedReason, Source};
+use super::keyframes::Keyframes;
 use super::message::ClientMessage;
 use super::notice::Level;
 use super::outbox::Outbox;
 use super::settings::RoomSettings;
-use super::types::Timestamp;
+use super::types::{PeerId, Timestamp};
 
 /// The server is told at the latest then, whatever a single connection does.
 const TRACKS_WAIT: Duration = Duration::from_secs(1);
@@ -47,8 +48,7 @@ pub(super) struct Share {
     /// A change is told when the connections carry it, and then at the latest.
     report_by: Option<Timestamp>,
     unechoed: VecDeque<(bool, Timestamp)>,
-    keyframe_ordered: Option<Timestamp>,
-    keyframe_due: Option<Timestamp>,
+    keyframes: Keyframes,
 }
 
 impl Share {
@@ -123,7 +123,7 @@ impl Share {
         }
         self.wanted = false;
         self.by_source = false;
-        self.keyframe_due = None;
+        self.keyframes.forget();
         out.notify(Level::Info, text);
         out.push(Effect::SetScreen { on: false });
         self.set_live(false, now);
@@ -272,38 +272,31 @@ impl Share {
 
     // ---- keyframes
 
-    /// Somebody needs a keyframe of it.
-    pub(super) fn on_keyframe_requested(&mut self, out: &mut Outbox, now: Timestamp) {
-        if !self.wanted || self.keyframe_due.is_some() {
-            return;
+    /// A member needs a keyframe of the screen.
+    pub(super) fn on_keyframe_requested(
+        &mut self,
+        member: &PeerId,
+        out: &mut Outbox,
+        now: Timestamp,
+    ) {
+        if self.wanted && self.keyframes.on_request(member, KEYFRAME_INTERVAL, now) {
+            out.push(Effect::OrderScreenKeyframe);
         }
-        match self.keyframe_ordered {
-            Some(at) if now.since(at) < KEYFRAME_INTERVAL => {
-                self.keyframe_due = Some(at + KEYFRAME_INTERVAL);
-            }
-            Some(_) | None => self.order_keyframe(out, now),
-        }
-    }
-
-    fn order_keyframe(&mut self, out: &mut Outbox, now: Timestamp) {
-        self.keyframe_due = None;
-        self.keyframe_ordered = Some(now);
-        out.push(Effect::OrderScreenKeyframe);
     }
 
     pub(super) fn deadlines(&self) -> impl Iterator<Item = (Timestamp, &'static str)> {
         let told = self.announced.and(self.report_by);
         [
             told.map(|at| (at, "share to be reported")),
-            self.keyframe_due.map(|at| (at, "screen keyframe due")),
+            self.keyframes.due().map(|at| (at, "screen keyframe due")),
         ]
         .into_iter()
         .flatten()
     }
 
     pub(super) fn handle_timeout(&mut self, out: &mut Outbox, now: Timestamp) {
-        if self.keyframe_due.is_some_and(|at| at <= now) {
-            self.order_keyframe(out, now);
+        if self.keyframes.take_due(now) {
+            out.push(Effect::OrderScreenKeyframe);
         }
     }
 }
@@ -348,7 +341,7 @@ mod tests {
         let (mut share, mut out) = shared();
         while out.take().is_some() {}
         for millis in [100, 150, 300] {
-            share.on_keyframe_requested(&mut out, at(millis));
+            share.on_keyframe_requested(&PeerId::new("z"), &mut out, at(millis));
         }
         assert_eq!(out.take(), Some(Effect::OrderScreenKeyframe));
         assert_eq!(out.take(), None);

@@ -29,14 +29,17 @@ impl ToSocketAddrs for BindAddresses {
     type Iter = std::vec::IntoIter<SocketAddr>;
 
     fn to_socket_addrs(&self) -> std::io::Result<Self::Iter> {
-        // An interface list that cannot be read is treated like an empty one.
-        let interfaces = rtc::shared::ifaces::ifaces().unwrap_or_default();
-        let addresses = interfaces
-            .into_iter()
-            .filter_map(|interface| interface.addr)
-            .map(|address| address.ip());
-        Ok(bind_addresses(addresses).into_iter())
+        Ok(bind_addresses(local_addresses()).into_iter())
     }
+}
+
+/// The addresses of all interfaces. A list that cannot be read counts as an empty one.
+pub(super) fn local_addresses() -> impl Iterator<Item = IpAddr> {
+    let interfaces = rtc::shared::ifaces::ifaces().unwrap_or_default();
+    interfaces
+        .into_iter()
+        .filter_map(|interface| interface.addr)
+        .map(|address| address.ip())
 }
 
 fn bind_addresses(present: impl Iterator<Item = IpAddr>) -> Vec<SocketAddr> {

@@ -30,11 +30,12 @@ use webrtc::peer_connection::{
 use webrtc::rtp_transceiver::{RtpSender, RtpTransceiver};
 
 use super::addresses::BindAddresses;
+use super::candidates::Remotes;
 use super::error::Error;
 use super::handler::{Handler, KeyframeWatch, Observations};
 use super::marking::Streams;
 use super::nonces::StaleNonces;
-use super::retransmission::StaleRequests;
+use super::retransmission::Resending;
 use super::servers::Servers;
 use super::sockets::OwnRuntime;
 
@@ -125,6 +126,8 @@ pub(super) struct Connection {
     pub(super) screen_on: bool,
     streams: Arc<Streams>,
     nonces: Arc<StaleNonces>,
+    /// The peer's candidates.
+    pub(super) remotes: Arc<Remotes>,
     /// Further places for what the peer may send.
     spares: Vec<Arc<dyn RtpTransceiver>>,
 }
@@ -134,12 +137,13 @@ impl Connection {
     pub(super) async fn open(
         servers: &Arc<Servers>,
         keyframes: KeyframeWatch,
+        resending: Resending,
     ) -> Result<(Self, Observations), Error> {
         let mut media = MediaEngine::default();
         register_codecs(&mut media)?;
         number_extensions(&mut media)?;
         let registry = register_default_interceptors(Registry::new(), &mut media)?
-            .with(ChainSlot::from(3_500), StaleRequests::default())
+            .with(ChainSlot::from(3_500), resending)
             .with(ChainSlot::from(12_500), keyframes);
 
         let engine = SettingEngineBuilder::new()
@@ -165,6 +169,7 @@ impl Connection {
 
         let streams = Arc::new(Streams::default());
         let nonces = Arc::new(StaleNonces::default());
+        let remotes = Arc::new(Remotes::default());
         let (handler, observations) = Handler::new();
         let inner: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
@@ -175,6 +180,7 @@ impl Connection {
                 .with_runtime(Arc::new(OwnRuntime {
                     streams: Arc::clone(&streams),
                     nonces: Arc::clone(&nonces),
+                    remotes: Arc::clone(&remotes),
                 }))
                 .with_handler(Arc::new(handler))
                 .with_udp_addrs(vec![BindAddresses])
@@ -190,6 +196,7 @@ impl Connection {
                         inner,
                         streams,
                         nonces,
+                        remotes,
                         audio,
                         video,
                         screen: None,

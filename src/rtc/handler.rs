@@ -172,10 +172,14 @@ pub(super) struct KeyframesWanted {
 }
 
 impl KeyframesWanted {
+    fn is_screen(&self, ssrc: u32) -> bool {
+        let screen = self.screen_ssrc.load(Ordering::Relaxed);
+        screen != 0 && ssrc == screen
+    }
+
     /// Whatever does not name our screen means the camera.
     fn on_request(&self, ssrc: u32) {
-        let screen = self.screen_ssrc.load(Ordering::Relaxed);
-        if screen != 0 && ssrc == screen {
+        if self.is_screen(ssrc) {
             self.screen.notify_one();
         } else {
             self.camera.notify_one();
@@ -187,6 +191,8 @@ impl KeyframesWanted {
 /// which the crate keeps from the application, and lets everything pass.
 pub(super) struct KeyframeWatch {
     wanted: KeyframesWanted,
+    /// The number of the latest FIR for the camera and for the screen.
+    answered: [Option<u8>; 2],
     inward: VecDeque<TaggedPacket>,
     outward: VecDeque<TaggedPacket>,
 }
@@ -195,8 +201,19 @@ impl KeyframeWatch {
     pub(super) fn new(wanted: KeyframesWanted) -> Self {
         Self {
             wanted,
+            answered: [None; 2],
             inward: VecDeque::new(),
             outward: VecDeque::new(),
+        }
+    }
+}
+
+impl KeyframeWatch {
+    /// A FIR with the number of the one before it is the same request once more (RFC 5104 section 4.3.1.1).
+    fn on_full_request(&mut self, ssrc: u32, number: u8) {
+        let answered = &mut self.answered[usize::from(self.wanted.is_screen(ssrc))];
+        if answered.replace(number) != Some(number) {
+            self.wanted.on_request(ssrc);
         }
     }
 }
@@ -217,7 +234,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for KeyframeWatch {
                 } else if let Some(request) = packet.downcast_ref::<FullIntraRequest>() {
                     // Its own field for the source is unused (RFC 5104 section 4.3.1.2).
                     for entry in &request.fir {
-                        self.wanted.on_request(entry.ssrc);
+                        self.on_full_request(entry.ssrc, entry.sequence_number);
                     }
                 }
             }
@@ -245,4 +262,36 @@ impl Interceptor for KeyframeWatch {
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
     fn bind_remote_stream(&mut self, _: &StreamInfo) {}
     fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_repeated_full_intra_request_is_one_request() {
+        let wanted = KeyframesWanted::default();
+        wanted.screen_ssrc.store(33, Ordering::Relaxed);
+        let mut watch = KeyframeWatch::new(wanted.clone());
+        let is_asked = async |notify: &Notify| {
+            tokio::time::timeout(Duration::from_millis(1), notify.notified())
+                .await
+                .is_ok()
+        };
+        for (ssrc, number, camera, screen) in [
+            (22, 0, true, false),
+            (22, 0, false, false),
+            (33, 0, false, true),
+            (22, 1, true, false),
+            (22, 1, false, false),
+            (33, 0, false, false),
+            (22, 0, true, false),
+        ] {
+            watch.on_full_request(ssrc, number);
+            assert_eq!(is_asked(&wanted.camera).await, camera, "{ssrc} {number}");
+            assert_eq!(is_asked(&wanted.screen).await, screen, "{ssrc} {number}");
+        }
+    }
 }

@@ -24,6 +24,12 @@ pub struct PeerHealth {
     pub bytes_received: u64,
     /// Keyframes we asked the peer for (RTCP PLI).
     pub keyframes_requested: u64,
+    /// Packets resent because the peer asked for them (RTCP NACK).
+    pub packets_resent: u64,
+    /// Packets that were asked for and not resent: too soon, too often, or beyond the budget.
+    pub resends_refused: u64,
+    /// Remote candidates that were dropped: unusable, not to be reached, or too many.
+    pub candidates_dropped: u64,
     /// Current round-trip time of the selected candidate pair (STUN), at most about 1 s old; `None` before
     /// the first measurement.
     pub round_trip_time: Option<Duration>,
@@ -49,6 +55,9 @@ pub(super) struct Counters {
     packets_received: AtomicU64,
     bytes_received: AtomicU64,
     keyframes_requested: AtomicU64,
+    packets_resent: AtomicU64,
+    resends_refused: AtomicU64,
+    candidates_dropped: AtomicU64,
     /// Microseconds; 0 before the first measurement.
     round_trip_micros: AtomicU64,
 }
@@ -73,13 +82,38 @@ impl Counters {
         self.keyframes_requested.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The peer asked for a packet again.
+    pub(super) fn on_resending(&self, granted: bool) {
+        let counter = match granted {
+            true => &self.packets_resent,
+            false => &self.resends_refused,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Packets resent, and refused to be.
+    #[cfg(test)]
+    pub(super) fn resending(&self) -> (u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.packets_resent), read(&self.resends_refused))
+    }
+
+    pub(super) fn set_candidates_dropped(&self, count: u64) {
+        self.candidates_dropped.store(count, Ordering::Relaxed);
+    }
+
+    /// The round-trip time; `None` before the first measurement.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let micros = self.round_trip_micros.load(Ordering::Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
+    }
+
     pub(super) fn on_round_trip(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
         self.round_trip_micros.store(micros, Ordering::Relaxed);
     }
 
     pub(super) fn health(&self, peer: PeerId, generation: Generation) -> PeerHealth {
-        let micros = self.round_trip_micros.load(Ordering::Relaxed);
         PeerHealth {
             peer,
             generation,
@@ -89,7 +123,10 @@ impl Counters {
             packets_received: self.packets_received.load(Ordering::Relaxed),
             bytes_received: self.bytes_received.load(Ordering::Relaxed),
             keyframes_requested: self.keyframes_requested.load(Ordering::Relaxed),
-            round_trip_time: (micros > 0).then(|| Duration::from_micros(micros)),
+            packets_resent: self.packets_resent.load(Ordering::Relaxed),
+            resends_refused: self.resends_refused.load(Ordering::Relaxed),
+            candidates_dropped: self.candidates_dropped.load(Ordering::Relaxed),
+            round_trip_time: self.round_trip(),
         }
     }
 }

@@ -12,8 +12,10 @@
 
 mod addresses;
 mod arrivals;
+mod candidates;
 mod connection;
 mod credentials;
+mod description;
 mod error;
 mod forwarder;
 mod handler;
@@ -52,6 +54,7 @@ use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
 use crate::room::{Generation, PeerEvent, PeerId, PeerOrder};
 use health::Counters;
+use retransmission::Commons;
 use servers::Servers;
 use session::{ORDERS, Parts, Reporter};
 
@@ -92,6 +95,7 @@ pub struct Peers {
     fanout: Arc<Fanout>,
     inbound: Inbound,
     events: EventSender,
+    resending: Arc<Commons>,
     sessions: BTreeMap<(PeerId, Generation), Session>,
 }
 
@@ -118,6 +122,7 @@ impl Peers {
             fanout,
             inbound,
             events,
+            resending: Arc::default(),
             sessions: BTreeMap::new(),
         }
     }
@@ -190,6 +195,7 @@ impl Peers {
             orders: orders_out,
             reporter: reporter.clone(),
             counters: Arc::clone(&counters),
+            resending: Arc::clone(&self.resending),
         });
         let panicked = Arc::new(AtomicBool::new(false));
         let panicked_in = Arc::clone(&panicked);

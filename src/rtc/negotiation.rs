@@ -4,6 +4,7 @@ use rtc::peer_connection::configuration::RTCOfferOptions;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use webrtc::peer_connection::{RTCSdpType, RTCSessionDescription};
 
+use super::description::RemoteDescription;
 use super::error::Error;
 use super::rehearsal::{rehearse_answer, rehearse_offer};
 use super::sdp::{Outline, marked};
@@ -61,8 +62,13 @@ impl Session {
         });
         Ok(PeerEvent::OfferCreated {
             negotiation,
-            sdp: Sdp::new(&marked(&self.shown(&text))),
+            sdp: self.sent(&text),
         })
+    }
+
+    /// A local description as the peer gets it.
+    fn sent(&self, text: &str) -> Sdp {
+        Sdp::new(&marked(&self.rejected.placed_in(&self.shown(text))))
     }
 
     async fn make_offer(
@@ -91,26 +97,41 @@ impl Session {
         if self.offer.is_some() {
             return Err(Error::State("our own offer is pending; roll it back first"));
         }
-        let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
+        let description = RemoteDescription::read(sdp.as_str()).map_err(Error::Description)?;
+        let remote = &description.outline;
         if self.staged && remote.username_fragment == self.remote_fragment {
             // The crate would restart ICE with the answer, and the peer, which did not, would be lost.
             self.broken = true;
             return Err(Error::State("an ICE restart taken back stands in the way"));
         }
-        self.check_sections(&remote)?;
-        rehearse_offer(sdp.as_str()).await?;
-        let offer = RTCSessionDescription::offer(sdp.as_str().to_owned())?;
-        let answered = self.answer(negotiation, offer, &remote).await;
+        self.check_sections(remote)?;
+        rehearse_offer(&description.text).await?;
+        let offer = RTCSessionDescription::offer(description.text.clone())?;
+        let answered = self.answer(negotiation, offer, remote).await;
         self.broken = answered.is_err();
         let (text, outline) = answered?;
         self.staged = false;
-        self.remote_fragment = remote.username_fragment;
         self.description = Some(outline);
+        self.rejected = description.rejected.clone();
+        self.on_remote_description(description, false).await;
         self.read_payload_types().await;
         Ok(PeerEvent::AnswerCreated {
             negotiation,
-            sdp: Sdp::new(&marked(&self.shown(&text))),
+            sdp: self.sent(&text),
         })
+    }
+
+    /// The peer's description is in force. `restarted`: our offer was an ICE restart.
+    async fn on_remote_description(&mut self, description: RemoteDescription, restarted: bool) {
+        let fragment = description.outline.username_fragment;
+        if restarted || self.remote_fragment != fragment {
+            self.remote_fragment = fragment;
+            self.restart_candidates();
+        }
+        for _ in 0..description.refused {
+            self.connection.remotes.on_refused();
+        }
+        self.add_candidates(&description.candidates).await;
     }
 
     /// Media sections are never removed nor exchanged (RFC 8829 section 5.2.2).
@@ -168,15 +189,16 @@ impl Session {
         let Some(pending) = &mut self.offer else {
             return Err(Error::State("no offer of ours is pending"));
         };
-        let remote = Outline::parse(sdp.as_str()).map_err(Error::Description)?;
-        if !pending.outline.is_answered_by(&remote) {
+        let description = RemoteDescription::read(sdp.as_str()).map_err(Error::Description)?;
+        if !pending.outline.is_answered_by(&description.outline) {
             return Err(Error::Description(
                 "its media sections are not those of our offer".to_owned(),
             ));
         }
-        rehearse_answer(sdp.as_str()).await?;
-        let answer = RTCSessionDescription::answer(sdp.as_str().to_owned())?;
+        rehearse_answer(&description.text).await?;
+        let answer = RTCSessionDescription::answer(description.text.clone())?;
         let connection = &self.connection.inner;
+        let restarted = pending.unapplied.is_some();
         if let Some(offer) = pending.unapplied.take() {
             // The restart begins only now, and its allocations are made with what the servers want by now.
             self.connection.renew_servers(&self.servers).await?;
@@ -189,7 +211,7 @@ impl Session {
         applied?;
         self.offer = None;
         self.staged = false;
-        self.remote_fragment = remote.username_fragment;
+        self.on_remote_description(description, restarted).await;
         self.read_payload_types().await;
         Ok(PeerEvent::AnswerApplied { negotiation })
     }
@@ -215,14 +237,18 @@ impl Session {
 
     /// The numbers in the description are the peer's choice as often as ours; a packet with another one is
     /// dropped without an error.
-    async fn read_payload_types(&self) {
+    async fn read_payload_types(&mut self) {
         let (audio, video) = &self.payload_types;
         for (kind, sending, payload_type) in [
             (RtpCodecKind::Audio, &self.connection.audio, audio),
             (RtpCodecKind::Video, &self.connection.video, video),
         ] {
             let negotiated = sending.payload_type().await;
-            if negotiated.is_none() && NOT_WANTED.admits(self.reporter.peer.as_str()) {
+            // Once in the life of a connection: a member may offer as often as it likes.
+            if negotiated.is_none()
+                && !std::mem::replace(&mut self.warned, true)
+                && NOT_WANTED.admits(self.reporter.peer.as_str())
+            {
                 log::warn!(peer = self.reporter.peer.as_str(); "the peer takes no {kind} of ours");
             }
             payload_type.set(negotiated);

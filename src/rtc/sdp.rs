@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 const TOOL: &str = "a=tool:huddled";
 
 /// Descriptions beyond this size are refused; a browser's offer has some 10 KB.
-const SIZE_LIMIT: usize = 256 * 1024;
+pub(super) const SIZE_LIMIT: usize = 256 * 1024;
 
 /// The description to send: the local one plus the mark of a box, right after the `t=` line, unless it is
 /// there already.
@@ -55,7 +55,8 @@ pub(super) fn without_bases(text: &str) -> String {
 /// The media sections of a description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outline {
-    /// Media kind and `a=mid` of each section, in order.
+    /// Media kind and `a=mid` of each section of sound and picture, in order. Sections of data channels are rejected and never
+    /// reach the crate (`description`).
     pub(super) sections: Vec<(String, String)>,
     /// The first `a=ice-ufrag`.
     pub(super) username_fragment: Option<String>,
@@ -92,7 +93,9 @@ impl Outline {
                 if mid.is_empty() || !mids.insert(mid) {
                     return Err("an a=mid is empty or used twice".to_owned());
                 }
-                outline.sections.push((kind, mid.to_owned()));
+                if kind != "application" {
+                    outline.sections.push((kind, mid.to_owned()));
+                }
             } else if let Some(ufrag) = line.strip_prefix("a=ice-ufrag:") {
                 if outline.username_fragment.is_none() {
                     outline.username_fragment = Some(ufrag.to_owned());

@@ -105,6 +105,11 @@ impl Servers {
         self.losses.subscribe()
     }
 
+    /// How many TURN servers give a connection a way of its own.
+    pub(super) fn relays(&self) -> usize {
+        self.health().len()
+    }
+
     /// What is known of each relay.
     pub(super) fn health(&self) -> Vec<RelayHealth> {
         let entries = self.entries.iter();

@@ -8,15 +8,17 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use webrtc::media_stream::track_local::TrackLocal;
-use webrtc::peer_connection::{RTCIceCandidateInit, StatsSelector};
+use webrtc::peer_connection::StatsSelector;
 
 use super::arrivals::Arrivals;
 use super::connection::{Connection, OPERATION_LIMIT};
+use super::description::Rejected;
 use super::error::Error;
 use super::handler::{Finding, KeyframeWatch, KeyframesWanted, Observations};
 use super::health::Counters;
 use super::negotiation::PendingOffer;
 use super::receiving::{Receiving, ScreenChoice};
+use super::retransmission::{Commons, Resending};
 use super::sdp::{Outline, without_bases};
 use super::sending::{PayloadType, ScreenLine, Sender};
 use super::servers::Servers;
@@ -30,7 +32,7 @@ use crate::room::{
 
 /// How many orders may wait for a session. The room has a handful in flight; filling it is a defect.
 pub(super) const ORDERS: usize = 512;
-/// How often the round-trip time is read.
+/// How often the round-trip time and the counters of the candidates are read.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests for a keyframe that come closer than this are one event; the room merges over all peers.
 const KEYFRAME_EVENT_INTERVAL: Duration = Duration::from_millis(50);
@@ -101,6 +103,7 @@ pub(super) struct Parts {
     pub(super) orders: mpsc::Receiver<PeerOrder>,
     pub(super) reporter: Reporter,
     pub(super) counters: Arc<Counters>,
+    pub(super) resending: Arc<Commons>,
 }
 
 /// Runs a session from its opening to `Closed`.
@@ -112,10 +115,16 @@ pub(super) async fn run(parts: Parts) {
         orders,
         reporter,
         counters,
+        resending,
     } = parts;
     let keyframes = KeyframesWanted::default();
     let watch = KeyframeWatch::new(keyframes.clone());
-    let opened = limited(Connection::open(&servers, watch)).await;
+    let opened = limited(Connection::open(
+        &servers,
+        watch,
+        Resending::new(&counters, &resending),
+    ))
+    .await;
     let (connection, observations) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -169,6 +178,8 @@ pub(super) async fn run(parts: Parts) {
         offer: None,
         description: None,
         remote_fragment: None,
+        rejected: Rejected::default(),
+        warned: false,
         staged: false,
         broken: false,
         dead: false,
@@ -215,6 +226,10 @@ pub(super) struct Session {
     pub(super) description: Option<Outline>,
     /// `ice-ufrag` of the remote description in effect.
     pub(super) remote_fragment: Option<String>,
+    /// The sections of data channels in the peer's latest offer.
+    pub(super) rejected: Rejected,
+    /// The log says that the peer takes no track of some kind.
+    pub(super) warned: bool,
     /// The crate keeps the credentials of a restart offer that was taken back unapplied, and uses them with the next local
     /// description.
     pub(super) staged: bool,
@@ -243,6 +258,7 @@ impl Session {
         let mut told = (arrivals.report(), None);
         let mut losses = self.servers.losses();
         loop {
+            let replacement = self.next_replacement();
             tokio::select! {
                 order = orders.recv() => match order {
                     None | Some(PeerOrder::Close) => return,
@@ -282,7 +298,8 @@ impl Session {
                 Some(()) = ended.recv() => {
                     self.die("the connection ended by itself".to_owned());
                 }
-                _ = health.tick() => self.read_round_trip().await,
+                () = until(replacement) => self.replace_candidate().await,
+                _ = health.tick() => self.read_health().await,
             }
         }
     }
@@ -352,6 +369,8 @@ impl Session {
             PeerOrder::ReserveSections(sections) => {
                 let present = self.description.as_ref();
                 let present = present.map_or(0, |outline| outline.sections.len());
+                // The rejected ones are put in when the offer is sent.
+                let sections = sections.saturating_sub(self.rejected.len());
                 let result = limited(self.connection.reserve(sections, present)).await;
                 if let Err(error) = result.and_then(|()| self.know_screen()) {
                     self.die(format!("m-lines could not be added: {error}"));
@@ -366,9 +385,7 @@ impl Session {
                 self.conclude(negotiation, "taking an offer back", result);
             }
             PeerOrder::AddCandidate(candidate) => {
-                if let Err(error) = limited(self.add_candidate(candidate)).await {
-                    log::debug!(peer = self.reporter.peer.as_str(); "a remote candidate was not taken: {error}");
-                }
+                self.on_candidate_text(&candidate.candidate).await;
             }
             PeerOrder::RequestKeyframe => {
                 self.receiving
@@ -424,22 +441,6 @@ impl Session {
         }
     }
 
-    async fn add_candidate(&self, candidate: IceCandidate) -> Result<(), Error> {
-        // The crate opens a TCP connection to wherever a passive TCP candidate says; we offer UDP only.
-        let transport = candidate.candidate.split_ascii_whitespace().nth(2);
-        if transport.is_some_and(|transport| !transport.eq_ignore_ascii_case("udp")) {
-            return Ok(());
-        }
-        let init = RTCIceCandidateInit {
-            candidate: candidate.candidate,
-            sdp_mid: candidate.sdp_mid,
-            sdp_mline_index: candidate.sdp_m_line_index,
-            username_fragment: candidate.username_fragment,
-            url: None,
-        };
-        Ok(self.connection.inner.add_ice_candidate(init).await?)
-    }
-
     fn on_candidate(&self, negotiation: NegotiationId, candidate: String) {
         let description = self.description.as_ref();
         self.report(PeerEvent::LocalCandidate {
@@ -465,7 +466,9 @@ impl Session {
         }
     }
 
-    async fn read_round_trip(&self) {
+    async fn read_health(&self) {
+        let dropped = self.connection.remotes.dropped();
+        self.counters.set_candidates_dropped(dropped);
         if *self.observations.connection.borrow() != ConnectionState::Connected {
             return;
         }
@@ -515,7 +518,17 @@ async fn asked_after(moment: tokio::time::Instant, request: &Notify) {
     request.notified().await;
 }
 
-async fn limited<T>(operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+/// Waits until `moment`, for ever without one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(super) async fn limited<T>(
+    operation: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     match timeout(OPERATION_LIMIT, operation).await {
         Ok(result) => result,
         Err(_) => Err(Error::TimedOut(OPERATION_LIMIT)),

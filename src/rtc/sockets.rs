@@ -16,6 +16,7 @@ use webrtc::runtime::{
     TokioRuntime, Transmit,
 };
 
+use super::candidates::Remotes;
 use super::marking::Streams;
 use super::nonces::StaleNonces;
 use crate::journal_budget::LineBudget;
@@ -31,12 +32,15 @@ static UNMARKED: LineBudget = LineBudget::new(
     log::Level::Warn,
     "sockets whose packets are sent without DSCP marks",
 );
+/// How a check begins (RFC 8489 section 5, RFC 8445 section 7.2.2).
+const BINDING_REQUEST: [u8; 2] = [0, 1];
 
 /// Tokio's runtime with UDP sockets of ours.
 #[derive(Debug)]
 pub(super) struct OwnRuntime {
     pub(super) streams: Arc<Streams>,
     pub(super) nonces: Arc<StaleNonces>,
+    pub(super) remotes: Arc<Remotes>,
 }
 
 #[derive(Debug)]
@@ -48,6 +52,7 @@ struct OwnSocket {
     is_v6: bool,
     streams: Arc<Streams>,
     nonces: Arc<StaleNonces>,
+    remotes: Arc<Remotes>,
     /// What the socket is set to.
     marked: AtomicU32,
     /// The system refuses marks; said once.
@@ -55,13 +60,19 @@ struct OwnSocket {
 }
 
 impl OwnSocket {
-    fn new(socket: UdpSocket, streams: Arc<Streams>, nonces: Arc<StaleNonces>) -> io::Result<Self> {
+    fn new(
+        socket: UdpSocket,
+        streams: Arc<Streams>,
+        nonces: Arc<StaleNonces>,
+        remotes: Arc<Remotes>,
+    ) -> io::Result<Self> {
         Ok(Self {
             out: socket.try_clone()?,
             is_v6: socket.local_addr()?.is_ipv6(),
             inner: TokioRuntime.wrap_udp_socket(socket)?,
             streams,
             nonces,
+            remotes,
             marked: AtomicU32::new(0),
             refused: AtomicBool::new(false),
         })
@@ -73,6 +84,9 @@ impl OwnSocket {
         let Some(datagram) = buffer.get_mut(..meta.len) else {
             return;
         };
+        if matches!(datagram.first(), Some(0 | 1)) {
+            self.remotes.on_heard(meta.addr);
+        }
         if meta.stride >= meta.len
             && let Some((again, server)) = self.nonces.comes_in(datagram)
         {
@@ -108,6 +122,12 @@ impl AsyncUdpSocket for OwnSocket {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        if transmit.contents.starts_with(&BINDING_REQUEST)
+            && !self.remotes.may_check(transmit.destination)
+        {
+            // The candidate has given its place to another one; to the crate its check is lost.
+            return Poll::Ready(Ok(transmit.contents.len()));
+        }
         self.set_mark(self.streams.mark(transmit.contents));
         self.nonces
             .goes_out(transmit.contents, transmit.destination);
@@ -140,6 +160,15 @@ impl AsyncUdpSocket for OwnSocket {
     }
 }
 
+/// The crate opens TCP for candidates alone, and the box takes none of TCP: this is the second wall behind `candidates`. TURN over TCP
+/// is the forwarder's, which connects to servers of the settings only.
+fn no_tcp() -> io::Error {
+    io::Error::new(
+        ErrorKind::Unsupported,
+        "connections of candidates are UDP only",
+    )
+}
+
 impl Runtime for OwnRuntime {
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
         TokioRuntime.spawn(future)
@@ -155,21 +184,19 @@ impl Runtime for OwnRuntime {
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let (streams, nonces) = (Arc::clone(&self.streams), Arc::clone(&self.nonces));
-        Ok(Arc::new(OwnSocket::new(socket, streams, nonces)?))
+        let remotes = Arc::clone(&self.remotes);
+        Ok(Arc::new(OwnSocket::new(socket, streams, nonces, remotes)?))
     }
 
-    fn wrap_tcp_listener(
-        &self,
-        listener: std::net::TcpListener,
-    ) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        TokioRuntime.wrap_tcp_listener(listener)
+    fn wrap_tcp_listener(&self, _: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
+        Err(no_tcp())
     }
 
     fn connect_tcp<'a>(
         &'a self,
-        address: SocketAddr,
+        _: SocketAddr,
     ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
-        TokioRuntime.connect_tcp(address)
+        Box::pin(std::future::ready(Err(no_tcp())))
     }
 
     fn resolve_host<'a>(
@@ -211,7 +238,12 @@ impl BareSocket {
             Some(ssrc) => {
                 let streams = Streams::default();
                 streams.audio.store(ssrc, Ordering::Relaxed);
-                Arc::new(OwnSocket::new(socket, Arc::new(streams), Arc::default())?)
+                Arc::new(OwnSocket::new(
+                    socket,
+                    Arc::new(streams),
+                    Arc::default(),
+                    Arc::default(),
+                )?)
             }
         }))
     }
@@ -242,7 +274,8 @@ mod tests {
                 continue;
             };
             let socket = UdpSocket::bind(address).unwrap();
-            let sending = OwnSocket::new(socket, streams(), Arc::default()).unwrap();
+            let sending =
+                OwnSocket::new(socket, streams(), Arc::default(), Arc::default()).unwrap();
             let target = receiver.local_addr().unwrap();
             for (ssrc, mark) in [(22, CAMERA), (11, AUDIO), (33, SCREEN), (33, SCREEN)] {
                 let packet = packet(96, ssrc);
@@ -263,7 +296,8 @@ mod tests {
     async fn a_request_that_a_relay_refuses_for_its_nonce_is_repeated_and_the_refusal_hidden() {
         let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let ours = OwnSocket::new(socket, streams(), Arc::new(knowing_room())).unwrap();
+        let ours =
+            OwnSocket::new(socket, streams(), Arc::new(knowing_room()), Arc::default()).unwrap();
         let target = server.local_addr().unwrap();
         let mut buffer = [0; 300];
         for nonce in [&b"one"[..], b"two"] {

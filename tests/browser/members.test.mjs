@@ -27,6 +27,27 @@ suite('members', (scenario) => {
     await box.until('two connected peers', ({ connected_peers: count }) => count === 2);
   });
 
+  scenario('browsers that offer a data channel too have sound and picture, and go on after a share', async (lab) => {
+    const early = await lab.member('v2', { id: 'f', mic: 'tone:660', channel: '1', ...SMALL });
+    await early.until('it has joined', ({ joined }) => joined);
+    const box = await lab.box(LIGHT);
+    const late = await lab.member('v2', { id: '0', mic: 'tone:990', channel: '1', ...SMALL });
+    await Promise.all([early, late].flatMap((member) => [
+      member.untilPicture(box.user),
+      member.untilTone(box.user, 440),
+      untilBoxSees(box, member.user),
+    ]));
+    // The browsers offer again for their share: the rejected section keeps its place.
+    await early.call('share');
+    await waitFor('the box receives the share', async () => (await box.health()).peers_in
+      .some(({ user_id: user, screen }) => user === early.user && screen.decoded > 0));
+    await Promise.all([early, late].map((member) => member.untilPicture(box.user)));
+    const sections = lab.gateway.received({ user: box.user })
+      .flatMap(({ payload }) => (payload.answer ?? payload.offer)?.sdp.match(/m=application \d+/g) ?? []);
+    assert.ok(sections.length >= 2, `${sections.length} rejected sections`);
+    assert.deepEqual([...new Set(sections)], ['m=application 0']);
+  });
+
   scenario('a V2 browser that made the first offer can take the box’s offer of a new connection over its old one', async (lab) => {
     const member = await lab.member('v2', { id: 'f', ...SMALL });
     await member.until('it has joined', ({ joined }) => joined);

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod bench;
+mod candidates;
+mod channels;
 mod closing;
+mod feedback;
 mod hostile;
 mod media;
 mod negotiation;

@@ -1,4 +1,4 @@
-//! What is on the wire, seen by a peer that is no box: default codecs, its own order of m-lines, a screen.
+//! What is on the wire, seen by a peer that is no box: default codecs, its own order of m-lines, a screen, a data channel.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,6 +156,8 @@ async fn a_peer_with_its_own_order_of_sections_and_a_screen_is_answered_and_serv
     let mut voice = Outgoing::add(&other, "main", RtpCodecKind::Audio, 22).await;
     let mut screen = Outgoing::add(&other, "screen", RtpCodecKind::Video, 33).await;
 
+    let _channel = other.create_data_channel("chat", None).await.unwrap();
+
     let mut side = Side::new();
     side.order(PeerOrder::Open);
     let offer = other.create_offer(None).await.unwrap();
@@ -191,12 +193,14 @@ async fn a_peer_with_its_own_order_of_sections_and_a_screen_is_answered_and_serv
             "m=audio",
             "a=sendrecv",
             "m=video",
-            "a=recvonly"
+            "a=recvonly",
+            "m=application"
         ],
         "{}",
         sdp.as_str()
     );
     assert!(!sdp.as_str().contains("VP8"));
+    assert!(sdp.as_str().contains("m=application 0 "), "rejected");
     other
         .set_remote_description(RTCSessionDescription::answer(sdp.as_str().to_owned()).unwrap())
         .await

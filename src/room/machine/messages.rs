@@ -59,6 +59,9 @@ impl Room {
             | ServerMessage::Offer { .. }
             | ServerMessage::Answer { .. }
             | ServerMessage::Candidate { .. } => {
+                if is_oversized(&message) {
+                    return;
+                }
                 if self.signaling.is_joined() {
                     self.on_peer_signaling(message, &own, now);
                 } else if self.signaling.is_entering() && self.held.len() < HELD {
@@ -223,5 +226,16 @@ impl Room {
             format!("{text}; `huddlectl join` tries to come back"),
         );
         self.leave(Some(text), now);
+    }
+}
+
+/// Whether a member's message is longer than any that a browser sends.
+fn is_oversized(message: &ServerMessage) -> bool {
+    if let ServerMessage::Offer { sdp, .. } | ServerMessage::Answer { sdp, .. } = message {
+        sdp.is_oversized()
+    } else if let ServerMessage::Candidate { candidate, .. } = message {
+        candidate.is_oversized()
+    } else {
+        false
     }
 }

@@ -173,7 +173,7 @@ impl Peer {
     /// Connected again after a story. What was lost in it is not resent, so the peer sees nothing before a keyframe; and one may be
     /// lost with the path, or come before the peer's end of it is open.
     fn return_to_connected(&mut self, cx: &mut Context<'_>, now: Timestamp) {
-        cx.out.want_keyframe();
+        cx.out.want_keyframe(&self.id);
         self.keyframe_at = Some(now + KEYFRAME_AGAIN);
         self.enter_connected(cx);
     }

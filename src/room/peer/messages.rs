@@ -5,7 +5,7 @@ use super::super::negotiation::{CANDIDATES, State, Verdict};
 use super::super::notice::Level;
 use super::super::snapshot::PeerPhase;
 use super::super::types::{ConnectionState, Dialect, IceCandidate, Sdp, Timestamp};
-use super::{Context, ORDER_WAIT, Peer, SUSPECT, TWIN};
+use super::{Context, LINES, ORDER_WAIT, Peer, SUSPECT, TWIN};
 
 impl Peer {
     /// `peer-ready`: it can be called. Whoever sends one begins anew, except a box, whose connections outlive its session.
@@ -81,7 +81,7 @@ impl Peer {
         cx: &mut Context<'_>,
         now: Timestamp,
     ) {
-        if !self.is_usable(&sdp, cx) {
+        if !self.is_usable(&sdp, cx, now) {
             return;
         }
         self.mark_heard();
@@ -143,7 +143,7 @@ impl Peer {
         cx: &mut Context<'_>,
         now: Timestamp,
     ) {
-        if !self.is_usable(&sdp, cx) {
+        if !self.is_usable(&sdp, cx, now) {
             return;
         }
         self.mark_heard();
@@ -184,10 +184,13 @@ impl Peer {
     }
 
     /// Junk must not touch a connection, nor what is known about the peer's.
-    fn is_usable(&self, sdp: &Sdp, cx: &mut Context<'_>) -> bool {
+    fn is_usable(&mut self, sdp: &Sdp, cx: &mut Context<'_>, now: Timestamp) -> bool {
         let Some(flaw) = sdp.flaw() else {
             return true;
         };
+        if self.lines.take(LINES, now).is_err() {
+            return false;
+        }
         cx.out.notify_about(
             &self.id,
             Level::Warn,

@@ -144,7 +144,7 @@ impl Peer {
         }
         if due(self.keyframe_at) {
             self.keyframe_at = None;
-            cx.out.want_keyframe();
+            cx.out.want_keyframe(&self.id);
         }
         if due(self.suspicion_at(cx.recovery.suspicion)) && self.on_silence(cx, now) == Fate::Gone {
             return Fate::Gone;

@@ -9,7 +9,7 @@ use super::super::negotiation::State;
 use super::super::notice::Level;
 use super::super::snapshot::PeerPhase;
 use super::super::types::{ConnectionState, Dialect, IceConnectionState, Timestamp};
-use super::{Context, ESTABLISH, Fate, Peer};
+use super::{Context, ESTABLISH, Fate, LINES, Peer};
 
 impl Peer {
     /// A report of the present generation.
@@ -163,11 +163,13 @@ impl Peer {
             return self.fail(message, false, cx, now);
         }
         // A bad description on a connection that works is no reason to give it up.
-        cx.out.notify_about(
-            &self.id,
-            Level::Warn,
-            format!("renegotiation failed, the connection goes on: {message}"),
-        );
+        if self.lines.take(LINES, now).is_ok() {
+            cx.out.notify_about(
+                &self.id,
+                Level::Warn,
+                format!("renegotiation failed, the connection goes on: {message}"),
+            );
+        }
         if let State::ApplyingAnswer { negotiation, .. } = connection.negotiation.state {
             let order = PeerOrder::Rollback { negotiation };
             cx.out.order(&self.id, connection.generation, order);

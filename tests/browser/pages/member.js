@@ -212,6 +212,8 @@ export class Member {
       iceCandidatePoolSize: 10,
       encodedInsertableStreams: this.options.drop > 0,
     });
+    // Some applications open a channel for text beside sound and picture.
+    if (this.options.query.get('channel') === '1') pc.createDataChannel('text');
     const peer = { user, pc, created: monotonic(), connectedAt: null, states: ['new'], ...extra };
     this.peers.set(user, peer);
     pc.addEventListener('connectionstatechange', () => {

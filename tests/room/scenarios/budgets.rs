@@ -24,7 +24,7 @@ fn of_a_flood_of_new_connections_a_few_are_made_and_the_newest_offer_is_taken_up
         connections += opened(&bench.orders());
     }
     assert!((8..=32).contains(&connections), "{connections}");
-    bench.pass(500);
+    bench.pass(1_000);
     let orders = bench.orders();
     assert!(
         orders.iter().any(|(who, _, order)| who == "z-1"

@@ -429,3 +429,31 @@ fn keyframe_wishes_are_merged_to_one_order_in_300_ms() {
         "the last wish"
     );
 }
+
+#[test]
+fn a_member_who_asks_for_keyframes_all_the_time_gets_one_in_two_seconds_and_others_theirs_at_once()
+{
+    let mut bench = Bench::joined(&["y-1", "z-1"]);
+    let (honest, greedy) = (bench.connect("y-1"), bench.connect("z-1"));
+    let ordered = |bench: &mut Bench| {
+        let effects = bench.take();
+        effects
+            .iter()
+            .filter(|e| **e == Effect::OrderKeyframe)
+            .count()
+    };
+    bench.pass(10_000);
+    ordered(&mut bench);
+    let mut orders = 0;
+    for _ in 0..200 {
+        bench.report("z-1", greedy, PeerEvent::KeyframeRequested);
+        bench.pass(100);
+        orders += ordered(&mut bench);
+    }
+    assert!((10..=14).contains(&orders), "{orders} in 20 s");
+    bench.pass(500);
+    ordered(&mut bench);
+    bench.report("y-1", honest, PeerEvent::KeyframeRequested);
+    bench.pass(300);
+    assert_eq!(ordered(&mut bench), 1);
+}

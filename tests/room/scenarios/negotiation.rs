@@ -295,3 +295,68 @@ fn a_peer_that_names_a_candidate_or_is_connected_is_not_asked() {
     bench.pass(5_000);
     assert!(bench.orders().is_empty());
 }
+
+#[test]
+fn a_flood_of_offers_of_new_connections_costs_ten_and_then_one_in_a_second_and_the_last_one_counts()
+{
+    let mut bench = Bench::joined(&["z-1"]);
+    bench.connect("z-1");
+    bench.orders();
+    let (mut opened, mut last) = (0, None);
+    for number in 0..=1_100 {
+        if number < 1_000 {
+            bench.hear_offer(
+                "z-1",
+                &sdp(&format!("new-{number}"), 1, false),
+                Dialect::Webrtc,
+            );
+        }
+        bench.pass(10);
+        for (_, _, order) in bench.orders() {
+            match order {
+                PeerOrder::Open => opened += 1,
+                PeerOrder::AcceptOffer { sdp, .. } => last = Some(sdp),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(last, Some(sdp("new-999", 1, false)));
+    assert!((15..=30).contains(&opened), "{opened} connections in 10 s");
+}
+
+#[test]
+fn unusable_descriptions_of_a_member_are_one_line_in_a_minute() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let mut lines = 0;
+    for number in 0..600 {
+        bench.hear_offer("z-1", &Sdp::new(&format!("junk {number}")), Dialect::Webrtc);
+        bench.pass(100);
+        let is_line = |effect: &Effect| matches!(effect, Effect::Notify(notice) if notice.text.contains("nobody could take"));
+        lines += bench.take().iter().filter(|effect| is_line(effect)).count();
+    }
+    assert!((1..=2).contains(&lines), "{lines} lines");
+}
+
+#[test]
+fn an_endless_description_or_candidate_is_dropped() {
+    let mut bench = Bench::joined(&["z-1"]);
+    let generation = bench.connect("z-1");
+    bench.orders();
+    let long = format!(
+        "{}a=x:{}\r\n",
+        sdp("other", 1, false).as_str(),
+        "y".repeat(300_000)
+    );
+    bench.hear_offer("z-1", &Sdp::new(&long), Dialect::Webrtc);
+    assert!(bench.orders().is_empty());
+    bench.connected("z-1", generation);
+    let mut endless = candidate(1, None);
+    endless.candidate.push_str(&" x y".repeat(1_000));
+    bench.hear(ServerMessage::Candidate {
+        from: id("z-1"),
+        candidate: endless,
+        dialect: Dialect::Webrtc,
+        room: None,
+    });
+    assert!(bench.orders().is_empty());
+}
