@@ -41,6 +41,9 @@ pub(crate) fn name(random: &mut Random) -> String {
     }
 }
 
+/// The choices of a message that are candidates.
+const CANDIDATES: std::ops::Range<usize> = 40..75;
+
 /// Whom the messages are about.
 pub(crate) struct Aim<'a> {
     pub(crate) hub: &'a Hub,
@@ -86,12 +89,25 @@ async fn stay(
     } else {
         per_second
     };
+    // Every other stay begins with an offer that can be answered and goes on with candidates for that connection.
+    let is_about_candidates = random.chance(50);
+    if is_about_candidates {
+        let offer =
+            json!({"targetUserId": aim.target, "offer": {"type": "offer", "sdp": own.offer()}});
+        member.emit("webrtc:offer", offer).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     let mut pace = Pace::new(rate);
     let until = Instant::now() + Duration::from_millis(STAY.0 + random.below(STAY.1) as u64);
     let mut late: VecDeque<(Instant, String, Value)> = VecDeque::new();
     while Instant::now() < until {
         for _ in 0..pace.portion().await {
-            let (kind, event, payload) = message(random, aim, &own, &member.user);
+            let choice = if is_about_candidates {
+                CANDIDATES.start
+            } else {
+                random.below(100)
+            };
+            let (kind, event, payload) = message(random, choice, aim, &own, &member.user);
             counts.add(&format!("signaling: {kind}"));
             member.emit(&event, payload).await?;
         }
@@ -142,9 +158,10 @@ fn own(random: &mut Random, address: SocketAddr) -> Own {
     }
 }
 
-/// One message: what it is, its event, its payload.
+/// One message of a hundred kinds: what it is, its event, its payload.
 fn message(
     random: &mut Random,
+    choice: usize,
     aim: &Aim<'_>,
     own: &Own,
     user: &str,
@@ -154,7 +171,7 @@ fn message(
     let others = *random.pick(&[aim.target, aim.victim, user, "nobody", ""]);
     let described =
         |kind: &str, sdp: String| json!({"targetUserId": to, kind: {"type": kind, "sdp": sdp}});
-    match random.below(100) {
+    match choice {
         0..5 => (
             "offer",
             format!("{dialect}:offer"),
