@@ -211,13 +211,13 @@ fn enlarge(random: &mut Random, text: &mut String) {
         .collect();
     if !digits.is_empty() {
         let at = *random.pick(&digits);
-        text.replace_range(at..=at, *random.pick::<&str>(NUMBERS));
+        text.replace_range(at..=at, random.pick::<&str>(NUMBERS));
     }
 }
 
 fn widen_spaces(random: &mut Random, text: &mut String) {
     const SPACES: &[&str] = &["\u{3000}", "\u{a0}", "\t", "\u{2028}", "  ", "\u{b}"];
-    *text = text.replace(' ', *random.pick::<&str>(SPACES));
+    *text = text.replace(' ', random.pick::<&str>(SPACES));
 }
 
 fn renumber(random: &mut Random, text: &mut String) {
@@ -277,7 +277,8 @@ fn more_codecs(random: &mut Random, text: &mut String) {
     text.push_str(&lines);
 }
 
-/// The line of a candidate that asks for what a box must not do.
+/// The line of a candidate that asks for what a box must not do. One in three is in order but for its kind and spaces, so that
+/// nothing else keeps a box from acting on it.
 pub(crate) fn bad_candidate(random: &mut Random, trap: SocketAddr) -> String {
     const HOSTS: &[&str] = &[
         "127.0.0.1",
@@ -296,12 +297,20 @@ pub(crate) fn bad_candidate(random: &mut Random, trap: SocketAddr) -> String {
         "10.99.0.1",
     ];
     let trap_ip = trap.ip().to_string();
+    let space = *random.pick(&[" ", "\u{3000}", "\u{a0}", "\t", "  "]);
+    if random.chance(33) {
+        let foundation = random.below(9999);
+        let port = trap.port();
+        return format!(
+            "candidate:{foundation} 1 tcp 1518280447 {trap_ip} {port} typ host tcptype passive"
+        )
+        .replace(' ', space);
+    }
     let (host, port) = if random.chance(40) {
         (trap_ip.as_str(), usize::from(trap.port()))
     } else {
         (*random.pick(HOSTS), random.below(70_000))
     };
-    let space = *random.pick(&[" ", " ", "\u{3000}", "\u{a0}", "\t", "  "]);
     let protocol = *random.pick(&["udp", "tcp", "TCP", "ssltcp", "Tcp", "udp6"]);
     let kind = *random.pick(&["host", "srflx", "prflx", "relay", "none"]);
     let tail = *random.pick(&[
@@ -311,11 +320,15 @@ pub(crate) fn bad_candidate(random: &mut Random, trap: SocketAddr) -> String {
         " raddr 127.0.0.1 rport 9",
         "",
     ]);
+    let priority = if random.chance(20) {
+        random.next()
+    } else {
+        u64::from(random.u32())
+    };
     format!(
-        "candidate:{} {} {protocol} {} {host} {port} typ {kind}{tail}",
+        "candidate:{} {} {protocol} {priority} {host} {port} typ {kind}{tail}",
         random.below(9999),
-        random.pick(&["1", "2", "256", "-1"]),
-        random.next(),
+        random.pick(&["1", "1", "1", "2", "256", "-1"]),
     )
     .replace(' ', space)
 }

@@ -151,7 +151,7 @@ fn own(random: &mut Random, address: SocketAddr) -> Own {
         ufrag: random.word(4),
         password: random.word(24),
         fingerprint: octets.join(":"),
-        setup: *random.pick::<&str>(&["actpass", "active", "passive"]),
+        setup: random.pick::<&str>(&["actpass", "active", "passive"]),
         addresses: vec![address],
         audio: random.u32(),
         video: random.u32(),
@@ -207,7 +207,7 @@ fn message(
             } else {
                 line
             };
-            let candidate = json!({"candidate": line, "sdpMid": random.pick(&["0", "1", "99", ""]), "sdpMLineIndex": random.u16()});
+            let candidate = json!({"candidate": line, "sdpMid": random.pick(&["0", "0", "0", "1", "99", ""]), "sdpMLineIndex": 0});
             let payload = json!({"targetUserId": to, "candidate": candidate});
             ("candidate", format!("{dialect}:ice-candidate"), payload)
         }
