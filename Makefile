@@ -1,5 +1,5 @@
 # Two commands a first user needs: `make demo` and `make test`.
-.PHONY: help demo guest setup build lint test test-full chaos churn endurance relays expiry lab drift fresh doc bench clean
+.PHONY: help demo guest setup build lint test test-full chaos churn endurance relays expiry hostile lab drift fresh doc bench clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 export CARGO_TERM_COLOR ?= auto
@@ -70,6 +70,12 @@ expiry: ## a relayed call of three minutes that outlasts its relay's passwords; 
 	@scripts/setup.sh full
 	cargo build --locked --bins
 	node --test tests/network/expiry.test.mjs
+
+hostile: setup ## a hostile member in a meeting and strangers at the hub, with figures; about 3 minutes, as root
+	@scripts/guest.sh
+	cargo build --locked --bins --example hostile
+	node --test tests/network/hostile.test.mjs
+	node --test tests/network/strangers.test.mjs
 
 lab: ## the binary on kernel drivers in an emulated machine; about 10 minutes the first time, as root; STEPS="light card"
 	@scripts/setup.sh

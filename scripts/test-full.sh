@@ -24,7 +24,7 @@ step "licences, sources" licences
 step "without the hub, with the codec as a binary" cargo check --locked --bins --no-default-features --features openh264-libloading
 step "the Yocto layer" scripts/yocto-lint.sh
 step "a box without a mute gate, for the test that must fail" build_mutant
-step "the binaries" cargo build --locked --bins
+step "the binaries" cargo build --locked --bins --example hostile
 step "the guest page" scripts/guest.sh
 step "slow browser scenarios" browser_set slow
 step "slow scenarios of networks that fail" network_set slow

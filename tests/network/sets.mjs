@@ -5,7 +5,7 @@ import { OUTPUT } from './harness.mjs';
 
 const SETS = {
   quick: ['seeds'],
-  slow: ['instruments', 'outages', 'loss', 'signaling', 'crowd', 'malformed', 'addresses', 'relays', 'guest'],
+  slow: ['instruments', 'outages', 'loss', 'signaling', 'crowd', 'malformed', 'addresses', 'relays', 'guest', 'hostile', 'strangers'],
 };
 
 /** @param {'quick' | 'slow'} set */
