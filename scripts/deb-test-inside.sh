@@ -74,7 +74,41 @@ check "safe-state refuses while the daemon runs" sh -c '! huddled safe-state'
 check "reload" systemctl reload huddled
 within 10 "which the journal tells" sh -c 'journalctl -u huddled | grep -q "read again"'
 
-echo "== settings and mute state over an upgrade"
+echo "== two users"
+check "the hub starts" systemctl start huddled-hub
+within 20 "and has a key" test -s /var/lib/huddled-hub/hub-key
+check "as a user of its own" is "$(ps -o user:32= -p "$(shows MainPID huddled-hub)")" huddled-hub
+check "which is in no other group" is "$(id -Gn huddled-hub)" huddled-hub
+as() { runuser -u "$1" -- "${@:2}"; }
+seen_by() { ls -A "/proc/$(shows MainPID "$1")/root$2"; }
+runs_in() { nsenter --mount --target "$(shows MainPID "$1")" -- "${@:2}"; }
+refused() { ! "$@"; }
+check "the box's state is closed to the hub" refused as huddled-hub ls /var/lib/huddled
+check "and its control socket" refused as huddled-hub huddlectl status
+check "the hub's key is closed to the box" refused as huddled cat /var/lib/huddled-hub/hub-key
+check "the box's unit sees nothing of the hub's state" is "$(seen_by huddled /var/lib/huddled-hub)" ""
+check "nor the hub's unit of the box's" is "$(seen_by huddled-hub /var/lib/huddled)$(seen_by huddled-hub /run/huddled)" ""
+for unit in huddled huddled-hub; do
+  check "$unit may start its program" runs_in $unit /usr/bin/huddled --version
+  for program in /bin/sh /bin/true /usr/bin/huddlectl; do
+    check "$unit may not start $program" refused runs_in $unit $program --version
+  done
+  systemd-analyze security $unit --no-pager | tail -n 1
+  check "$unit is exposed by 1.5 at most" systemd-analyze security $unit --no-pager --threshold=15
+done
+
+echo "== settings, mute state and keys over an upgrade"
+# As version 0.1 left it: the hub's state belongs to the box's user. The link is what somebody may have put there.
+systemctl stop huddled-hub
+hub=/var/lib/huddled-hub
+key=$(sha256sum <$hub/hub-key)
+userdel huddled-hub
+mkdir $hub/folder
+echo 1 >$hub/folder/file
+chown -R huddled:huddled $hub
+as huddled ln -s /etc/shadow $hub/link
+as huddled ln -s /etc $hub/folder/link
+shadow=$(stat -c '%U:%G %a' /etc /etc/shadow)
 cat >/etc/huddled/config.toml <<'CONFIG'
 [box]
 name = "Room 7"
@@ -87,6 +121,13 @@ before=$(shows MainPID)
 check "apt-get install of the next version" apt-get install -y -qq --no-install-recommends /new.deb
 within 30 "another process runs" sh -c "[ \"\$(systemctl show -P MainPID huddled)\" != $before ] && systemctl is-active huddled"
 within 20 "still muted" muted
+check "the hub's key is handed over" is "$(stat -c '%U:%G %a' $hub/hub-key) $(sha256sum <$hub/hub-key)" "huddled-hub:huddled-hub 600 $key"
+check "and all else that was there" is "$(find $hub -not -user huddled-hub -o -not -group huddled-hub)" ""
+check "but not where links lead to" is "$(stat -c '%U:%G %a' /etc /etc/shadow)" "$shadow"
+check "the hub goes on" systemctl start huddled-hub
+within 20 "with the key it had" sh -c "systemctl is-active huddled-hub && [ \"\$(sha256sum <$hub/hub-key)\" = '$key' ]"
+rm -r $hub/link $hub/folder
+systemctl stop huddled-hub
 check "settings are kept" sh -c 'huddled config show | grep -q "Room 7"'
 
 echo "== managed from elsewhere, by nginx with TLS and minisign"
