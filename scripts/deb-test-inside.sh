@@ -207,7 +207,7 @@ kill -STOP "$(shows MainPID)"
 within 240 "hung it is started again by the watchdog" sh -c '[ "$(systemctl show -P NRestarts huddled)" -ge 2 ] && huddlectl status'
 reset
 deaf="/bin/sh -c 'trap \"\" TERM; while :; do sleep 1; done'"
-drop_in huddled Type=exec WatchdogSec=0 TimeoutStopSec=2 ExecStart= "ExecStart=$deaf"
+drop_in huddled NoExecPaths= Type=exec WatchdogSec=0 TimeoutStopSec=2 ExecStart= "ExecStart=$deaf"
 check "one that hears no order to end" systemctl restart huddled
 within 20 "it ignores it" ignores_term
 check "is restarted when it is told to" systemctl restart huddled
@@ -220,7 +220,7 @@ check "so nothing starts it again" left_alone
 reset
 check "until somebody does" systemctl start huddled
 within 20 "it answers" status '"state":"unconfigured"'
-drop_in huddled ExecStart= ExecStart=/bin/false
+drop_in huddled NoExecPaths= ExecStart= ExecStart=/bin/false
 systemctl restart huddled 2>/dev/null
 within 60 "crashing again and again it shows that it has failed" systemctl is-active huddled-failed
 check "at the start limit" sh -c 'journalctl -u huddled | grep -q "Start request repeated too quickly"'
@@ -232,7 +232,7 @@ printf '[Unit]\nStartLimitIntervalSec=2\n' >/run/systemd/system/huddled.service.
 systemctl daemon-reload
 within 60 "then the box is tried again" status '"state":"unconfigured"'
 check "and failed is shown no more" sh -c '! systemctl is-active huddled-failed'
-drop_in huddled ExecStart= ExecStart=/bin/false
+drop_in huddled NoExecPaths= ExecStart= ExecStart=/bin/false
 systemctl restart huddled 2>/dev/null
 within 60 "failed once more" systemctl is-active huddled-failed
 check "a stop meanwhile" systemctl stop huddled
