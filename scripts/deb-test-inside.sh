@@ -75,6 +75,7 @@ check "reload" systemctl reload huddled
 within 10 "which the journal tells" sh -c 'journalctl -u huddled | grep -q "read again"'
 
 echo "== two users"
+printf '[hub]\nlisten = "127.0.0.1:8099"\n' >/etc/huddled/conf.d/hub.toml
 check "the hub starts" systemctl start huddled-hub
 within 20 "and has a key" test -s /var/lib/huddled-hub/hub-key
 check "as a user of its own" is "$(ps -o user:32= -p "$(shows MainPID huddled-hub)")" huddled-hub
@@ -126,7 +127,7 @@ check "and all else that was there" is "$(find $hub -not -user huddled-hub -o -n
 check "but not where links lead to" is "$(stat -c '%U:%G %a' /etc /etc/shadow)" "$shadow"
 check "the hub goes on" systemctl start huddled-hub
 within 20 "with the key it had" sh -c "systemctl is-active huddled-hub && [ \"\$(sha256sum <$hub/hub-key)\" = '$key' ]"
-rm -r $hub/link $hub/folder
+rm -r $hub/link $hub/folder /etc/huddled/conf.d/hub.toml
 systemctl stop huddled-hub
 check "settings are kept" sh -c 'huddled config show | grep -q "Room 7"'
 
