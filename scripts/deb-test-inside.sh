@@ -74,7 +74,42 @@ check "safe-state refuses while the daemon runs" sh -c '! huddled safe-state'
 check "reload" systemctl reload huddled
 within 10 "which the journal tells" sh -c 'journalctl -u huddled | grep -q "read again"'
 
-echo "== settings and mute state over an upgrade"
+echo "== two users"
+printf '[hub]\nlisten = "127.0.0.1:8099"\n' >/etc/huddled/conf.d/hub.toml
+check "the hub starts" systemctl start huddled-hub
+within 20 "and has a key" test -s /var/lib/huddled-hub/hub-key
+check "as a user of its own" is "$(ps -o user:32= -p "$(shows MainPID huddled-hub)")" huddled-hub
+check "which is in no other group" is "$(id -Gn huddled-hub)" huddled-hub
+as() { runuser -u "$1" -- "${@:2}"; }
+seen_by() { ls -A "/proc/$(shows MainPID "$1")/root$2"; }
+runs_in() { nsenter --mount --target "$(shows MainPID "$1")" -- "${@:2}"; }
+refused() { ! "$@"; }
+check "the box's state is closed to the hub" refused as huddled-hub ls /var/lib/huddled
+check "and its control socket" refused as huddled-hub huddlectl status
+check "the hub's key is closed to the box" refused as huddled cat /var/lib/huddled-hub/hub-key
+check "the box's unit sees nothing of the hub's state" is "$(seen_by huddled /var/lib/huddled-hub)" ""
+check "nor the hub's unit of the box's" is "$(seen_by huddled-hub /var/lib/huddled)$(seen_by huddled-hub /run/huddled)" ""
+for unit in huddled huddled-hub; do
+  check "$unit may start its program" runs_in $unit /usr/bin/huddled --version
+  for program in /bin/sh /bin/true /usr/bin/huddlectl; do
+    check "$unit may not start $program" refused runs_in $unit $program --version
+  done
+  systemd-analyze security $unit --no-pager | tail -n 1
+  check "$unit is exposed by 1.5 at most" systemd-analyze security $unit --no-pager --threshold=15
+done
+
+echo "== settings, mute state and keys over an upgrade"
+# As version 0.1 left it: the hub's state belongs to the box's user. The link is what somebody may have put there.
+systemctl stop huddled-hub
+hub=/var/lib/huddled-hub
+key=$(sha256sum <$hub/hub-key)
+userdel huddled-hub
+mkdir $hub/folder
+echo 1 >$hub/folder/file
+chown -R huddled:huddled $hub
+as huddled ln -s /etc/shadow $hub/link
+as huddled ln -s /etc $hub/folder/link
+shadow=$(stat -c '%U:%G %a' /etc /etc/shadow)
 cat >/etc/huddled/config.toml <<'CONFIG'
 [box]
 name = "Room 7"
@@ -87,6 +122,13 @@ before=$(shows MainPID)
 check "apt-get install of the next version" apt-get install -y -qq --no-install-recommends /new.deb
 within 30 "another process runs" sh -c "[ \"\$(systemctl show -P MainPID huddled)\" != $before ] && systemctl is-active huddled"
 within 20 "still muted" muted
+check "the hub's key is handed over" is "$(stat -c '%U:%G %a' $hub/hub-key) $(sha256sum <$hub/hub-key)" "huddled-hub:huddled-hub 600 $key"
+check "and all else that was there" is "$(find $hub -not -user huddled-hub -o -not -group huddled-hub)" ""
+check "but not where links lead to" is "$(stat -c '%U:%G %a' /etc /etc/shadow)" "$shadow"
+check "the hub goes on" systemctl start huddled-hub
+within 20 "with the key it had" sh -c "systemctl is-active huddled-hub && [ \"\$(sha256sum <$hub/hub-key)\" = '$key' ]"
+rm -r $hub/link $hub/folder /etc/huddled/conf.d/hub.toml
+systemctl stop huddled-hub
 check "settings are kept" sh -c 'huddled config show | grep -q "Room 7"'
 
 echo "== managed from elsewhere, by nginx with TLS and minisign"
@@ -166,7 +208,7 @@ kill -STOP "$(shows MainPID)"
 within 240 "hung it is started again by the watchdog" sh -c '[ "$(systemctl show -P NRestarts huddled)" -ge 2 ] && huddlectl status'
 reset
 deaf="/bin/sh -c 'trap \"\" TERM; while :; do sleep 1; done'"
-drop_in huddled Type=exec WatchdogSec=0 TimeoutStopSec=2 ExecStart= "ExecStart=$deaf"
+drop_in huddled NoExecPaths= Type=exec WatchdogSec=0 TimeoutStopSec=2 ExecStart= "ExecStart=$deaf"
 check "one that hears no order to end" systemctl restart huddled
 within 20 "it ignores it" ignores_term
 check "is restarted when it is told to" systemctl restart huddled
@@ -179,7 +221,7 @@ check "so nothing starts it again" left_alone
 reset
 check "until somebody does" systemctl start huddled
 within 20 "it answers" status '"state":"unconfigured"'
-drop_in huddled ExecStart= ExecStart=/bin/false
+drop_in huddled NoExecPaths= ExecStart= ExecStart=/bin/false
 systemctl restart huddled 2>/dev/null
 within 60 "crashing again and again it shows that it has failed" systemctl is-active huddled-failed
 check "at the start limit" sh -c 'journalctl -u huddled | grep -q "Start request repeated too quickly"'
@@ -191,7 +233,7 @@ printf '[Unit]\nStartLimitIntervalSec=2\n' >/run/systemd/system/huddled.service.
 systemctl daemon-reload
 within 60 "then the box is tried again" status '"state":"unconfigured"'
 check "and failed is shown no more" sh -c '! systemctl is-active huddled-failed'
-drop_in huddled ExecStart= ExecStart=/bin/false
+drop_in huddled NoExecPaths= ExecStart= ExecStart=/bin/false
 systemctl restart huddled 2>/dev/null
 within 60 "failed once more" systemctl is-active huddled-failed
 check "a stop meanwhile" systemctl stop huddled

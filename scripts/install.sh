@@ -112,7 +112,7 @@ uninstall_all() {
     [ ! -d "$DESTDIR$folder" ] || rmdir --ignore-fail-on-non-empty "$DESTDIR$folder"
   done
   if [ -z "$DESTDIR" ]; then
-    echo "uninstall: done; settings (/etc/huddled), state (/var/lib/huddled*) and the user huddled are left"
+    echo "uninstall: done; settings (/etc/huddled), state (/var/lib/huddled*) and the users huddled and huddled-hub are left"
   fi
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::room::one_line;
+
 /// An error with its causes, in one line: what a library says of the outside world may hold anything.
 pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -15,7 +17,7 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text.chars().filter(|letter| !letter.is_control()).collect()
+    one_line(&text)
 }
 
 /// What is wrong with the time of a certificate, in words that say what to do; `None` if the error is about something

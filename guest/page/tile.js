@@ -29,9 +29,15 @@ function mark(name, label) {
   return element;
 }
 
+// As people see them: a family is one letter, and so is an accented one.
+function lettersOf(word) {
+  if (!Intl.Segmenter) return [...word];
+  return Array.from(new Intl.Segmenter().segment(word), ({ segment }) => segment);
+}
+
 export function initialsOf(name) {
   const words = name.split(/[\s_-]+/).filter(Boolean);
-  const letters = words.length > 1 ? [words[0], words.at(-1)].map((word) => [...word][0]) : [...(words[0] ?? '?')].slice(0, 2);
+  const letters = words.length > 1 ? [words[0], words.at(-1)].map((word) => lettersOf(word)[0]) : lettersOf(words[0] ?? '?').slice(0, 2);
   return letters.join('').toUpperCase();
 }
 
@@ -68,6 +74,8 @@ export class Tile {
     this.badge = make('span', 'badge');
     this.badge.hidden = true;
     this.name = make('span', 'name');
+    // A right-to-left name does not turn the text around it.
+    this.name.dir = 'auto';
     this.marks = {
       muted: mark('mic-off', 'Muted'),
       videoOff: mark('camera-off', 'Camera off'),

@@ -8,6 +8,7 @@ use crate::devices::{
     CameraInfo, GpioChipInfo, InputInfo, SoundInfo, cameras, gpio_chips, input_devices, leds,
     sound_devices,
 };
+use crate::room::one_line;
 
 /// What there is.
 struct Found {
@@ -92,7 +93,7 @@ fn text(found: &Found) -> String {
             let _ = writeln!(out, "  none");
         }
         for line in lines {
-            let _ = writeln!(out, "  {line}");
+            let _ = writeln!(out, "  {}", one_line(&line));
         }
     };
     let quoted = |names: &[String]| -> String {

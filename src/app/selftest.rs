@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::config::Settings;
 use crate::control;
+use crate::room::one_line;
 
 use super::run::runtime;
 
@@ -70,7 +71,9 @@ impl Check {
 
     /// One line for a person.
     pub fn line(&self) -> String {
-        format!("{:8} {:14} {}", self.verdict.as_str(), self.name, self.text)
+        let line = format!("{:8} {:14} {}", self.verdict.as_str(), self.name, self.text);
+        // Servers and drivers have a say in the text.
+        one_line(&line)
     }
 }
 

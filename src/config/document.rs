@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::ConfigError;
 use super::checks::check;
 use super::keys::{Key, Kind};
+use crate::room::shown;
 
 /// Where a document came from, to say so in errors.
 #[derive(Clone, Copy)]
@@ -402,18 +403,7 @@ pub(super) fn tables<'a>(origin: Origin<'a>) -> Result<Spanned<DeTable<'a>>, Con
 
 /// A piece of the file for an error: one short line.
 pub(super) fn printable(text: &str) -> String {
-    let mut short: String = text
-        .chars()
-        .map(|character| match character.is_control() {
-            true => ' ',
-            false => character,
-        })
-        .take(80)
-        .collect();
-    if text.chars().nth(80).is_some() {
-        short.push('…');
-    }
-    short
+    shown(text, 80)
 }
 
 /// The word that somebody most likely meant: one that begins alike, or the one with the fewest letters to change.

@@ -12,7 +12,7 @@ use super::settings::{
     Apply, CredentialRef, DisplayDevice, HubAccess, HubTls, MicrophoneDevice, PanelBackend,
     SpeakerDevice, VideoDevice,
 };
-use crate::room::FirstStart;
+use crate::room::{FirstStart, is_plain};
 
 /// Anything but nothing and control characters.
 pub(super) fn plain(text: &str) -> Result<String, String> {
@@ -21,6 +21,9 @@ pub(super) fn plain(text: &str) -> Result<String, String> {
     }
     if text.chars().any(char::is_control) {
         return Err("has control characters; write it on one line".to_owned());
+    }
+    if !is_plain(text) {
+        return Err("has invisible characters, such as direction marks; type it again".to_owned());
     }
     if text.chars().nth(255).is_some() {
         return Err("is too long; give at most 255 characters".to_owned());

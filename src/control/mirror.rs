@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::room::{Pattern, PeerSnapshot, RoomEvent, RoomSnapshot, Timestamp};
+use crate::room::{Pattern, PeerSnapshot, RoomEvent, RoomSnapshot, Timestamp, one_line};
 
 /// Version of the snapshot's schema. Added members do not change it.
 const VERSION: u32 = 1;
@@ -160,7 +160,7 @@ impl Snapshot {
                 since_ms: milliseconds(*signaling_since, now),
                 unencrypted: *signaling_unencrypted,
             },
-            banner: banner.clone(),
+            banner: banner.as_deref().map(one_line),
             connected_peers: *connected_peers,
             microphone: MicrophoneState {
                 muted: *microphone_muted,
@@ -176,7 +176,7 @@ impl Snapshot {
             screen: ScreenState {
                 sharing: *sharing,
                 forced: *screen_forced,
-                refused: screen_refused.clone(),
+                refused: screen_refused.as_deref().map(one_line),
             },
             leds: Leds {
                 mic: light(led_mic),
@@ -207,7 +207,7 @@ impl PeerState {
         } = peer;
         Self {
             user_id: user.as_str().to_owned(),
-            name: name.clone(),
+            name: name.to_string(),
             connection_state: connection_state.as_str().to_owned(),
             previous_connection_state: previous_connection_state.as_str().to_owned(),
             ice_connection_state: ice_connection_state.as_str().to_owned(),
@@ -340,7 +340,8 @@ impl From<&RoomEvent> for EventLine {
 mod tests {
     use super::*;
     use crate::room::{
-        Badge, Color, ConnectionState, IceConnectionState, PeerId, PeerPhase, Shape, SignalingState,
+        Badge, Color, ConnectionState, IceConnectionState, PeerId, PeerPhase, Shape, Shown,
+        SignalingState,
     };
 
     fn room() -> RoomSnapshot {
@@ -368,7 +369,7 @@ mod tests {
             peers: vec![
                 PeerSnapshot {
                     user: PeerId::new("u-1"),
-                    name: "Ada".to_owned(),
+                    name: Shown::name("Ada").unwrap(),
                     connection_state: ConnectionState::Connected,
                     previous_connection_state: ConnectionState::Connecting,
                     ice_connection_state: IceConnectionState::Completed,
@@ -383,7 +384,7 @@ mod tests {
                 },
                 PeerSnapshot {
                     user: PeerId::new("u-2"),
-                    name: "u-2".to_owned(),
+                    name: Shown::name("u-2").unwrap(),
                     connection_state: ConnectionState::Failed,
                     previous_connection_state: ConnectionState::Disconnected,
                     ice_connection_state: IceConnectionState::Failed,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::mirror::{EventLine, PeerState, Snapshot};
+use crate::room::one_line;
 
 /// `huddlectl status`: several lines, each with its line break.
 pub fn describe_status(snapshot: &Snapshot) -> String {
@@ -106,11 +107,9 @@ pub fn describe_event(event: &EventLine) -> String {
     visible(&text)
 }
 
-/// Text from outside as a terminal may show it: control characters become a replacement sign.
+/// Text from outside as a terminal may show it: control characters become a replacement sign, other invisible ones go.
 pub fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    one_line(&text.replace(char::is_control, "\u{fffd}"))
 }
 
 fn others(count: usize) -> String {

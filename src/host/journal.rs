@@ -8,7 +8,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use crate::journal_budget::{Allowance, LineBudget};
-use crate::room::{Level, Notice, PeerId, Timestamp};
+use crate::room::{Level, Notice, PeerId, Timestamp, one_line};
 
 /// Targets that are limited, with what is let through; the first prefix that fits decides.
 ///
@@ -134,7 +134,10 @@ impl Log for Logger {
         // A log that cannot be written is no reason to stop a meeting.
         match &self.sink {
             Sink::Journal(journal) => {
-                let _ = journal.journal_send(record);
+                let mut message = String::new();
+                push_visible(&mut message, &record.args().to_string());
+                let _ = journal
+                    .journal_send(&record.to_builder().args(format_args!("{message}")).build());
             }
             Sink::StandardError => {
                 let age = crate::clock::monotonic().since(self.started);
@@ -171,13 +174,15 @@ fn format_line(record: &Record, seconds: f64) -> String {
 
 // Names from outside must not start a line of their own or speak to a terminal.
 fn push_visible(line: &mut String, text: &str) {
+    let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
-            line.extend(c.escape_default());
+            escaped.extend(c.escape_default());
         } else {
-            line.push(c);
+            escaped.push(c);
         }
     }
+    line.push_str(&one_line(&escaped));
 }
 
 struct KeyValues<'a>(&'a mut String);
@@ -230,6 +235,9 @@ mod tests {
         );
         assert_eq!(line.matches('\n').count(), 1, "{line}");
         assert!(!line.contains('\u{1b}'), "{line}");
+        let mut line = String::new();
+        push_visible(&mut line, "Eve\u{202e}  deniojr\u{2028}all is well");
+        assert_eq!(line, "Eve  deniojr all is well");
     }
 
     #[test]

@@ -48,9 +48,10 @@ impl Reach {
             };
             is_usable(interface.flags, ip).then_some((interface.interface_name, ip))
         });
+        // Under `self`, because the unit sees nothing else of /proc (ProcSubset=pid).
         let text = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let mut routes = default_routes_v4(&text("/proc/net/route"));
-        routes.extend(default_routes_v6(&text("/proc/net/ipv6_route")));
+        let mut routes = default_routes_v4(&text("/proc/self/net/route"));
+        routes.extend(default_routes_v6(&text("/proc/self/net/ipv6_route")));
         Ok(Self {
             addresses: addresses.collect(),
             routes,

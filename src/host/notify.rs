@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::room::shown;
+
 /// Longest status that is sent, in characters; `systemctl status` shows one line.
 const STATUS_CHARACTERS: usize = 240;
 
@@ -40,10 +42,7 @@ fn send(state: &[NotifyState]) {
 
 // A line break would start another assignment of the protocol: names from outside reach the status.
 fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(STATUS_CHARACTERS)
-        .collect()
+    shown(text, STATUS_CHARACTERS)
 }
 
 #[cfg(test)]

@@ -3,13 +3,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::room::{Dialect, PeerId};
+use crate::room::{Dialect, PeerId, Shown, is_plain, shown};
 
 /// Longest user, meeting or peer id, in characters; the application's are UUIDs of 36.
 const ID_CHARS: usize = 128;
-/// Names are cut here, in characters.
-const NAME_CHARS: usize = 128;
-/// The reason of a kick is cut here, in characters.
+/// The reason of a kick is cut here, in columns.
 const REASON_CHARS: usize = 300;
 /// Longest session description, in bytes. A browser's with three m-lines has about 10 KB.
 const SDP_BYTES: usize = 256 * 1024;
@@ -204,24 +202,13 @@ fn order(
 
 /// An id as it may be used here; `None` if it may not.
 pub(super) fn id(text: &str) -> Option<&str> {
-    let fits = !text.is_empty()
-        && text.chars().nth(ID_CHARS).is_none()
-        && !text.chars().any(char::is_control);
+    let fits = !text.is_empty() && text.chars().nth(ID_CHARS).is_none() && is_plain(text);
     fits.then_some(text)
 }
 
 /// A name as others are shown it; `None` if nothing is left.
 pub(super) fn name(text: &str) -> Option<String> {
-    let name = line(text.trim(), NAME_CHARS);
-    (!name.is_empty()).then_some(name)
-}
-
-/// Text for people: without control characters, cut.
-fn line(text: &str, limit: usize) -> String {
-    text.chars()
-        .filter(|character| !character.is_control())
-        .take(limit)
-        .collect()
+    Shown::name(text).map(|name| name.to_string())
 }
 
 /// The keys of one JSON object.
@@ -284,7 +271,7 @@ impl<'a> Fields<'a> {
     fn reason(&self) -> Result<Option<String>, String> {
         Ok(self
             .text("reason")?
-            .map(|reason| line(reason, REASON_CHARS)))
+            .map(|reason| shown(reason, REASON_CHARS)))
     }
 
     /// W3C `RTCIceCandidateInit`.
@@ -446,9 +433,18 @@ mod tests {
     #[test]
     fn names_are_kept_to_one_short_line() {
         assert_eq!(name("  Anna\u{7}\n "), Some("Anna".to_owned()));
-        assert_eq!(name(&"x".repeat(500)).map(|name| name.len()), Some(128));
+        assert_eq!(
+            name(&"x".repeat(500)).map(|name| name.chars().count()),
+            Some(128)
+        );
         assert_eq!(name(" \n"), None);
         assert_eq!(name("\u{1}"), None);
+        assert_eq!(
+            name("A\u{202e}nna\u{2028}\u{2066}"),
+            Some("Anna".to_owned())
+        );
+        assert_eq!(name("\u{200b}\u{3164}"), None);
+        assert_eq!(id("anna\u{200b}"), None);
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

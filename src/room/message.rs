@@ -1,5 +1,6 @@
 //! The application's messages as values. `wire` reads and writes their JSON; nothing here knows it.
 
+use super::text::Shown;
 use super::types::{Dialect, IceCandidate, PeerId, Sdp};
 
 /// One row of the server's list of participants. Rows are a hint, not proof of life: they are
@@ -9,7 +10,7 @@ pub struct Participant {
     /// The member.
     pub user: PeerId,
     /// Display name, if the server sent one.
-    pub name: Option<String>,
+    pub name: Option<Shown>,
     /// What the server believes about the microphone.
     pub muted: Option<bool>,
     /// What the server believes about the camera.

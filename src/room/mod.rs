@@ -40,6 +40,7 @@ mod settings;
 mod share;
 mod signaling;
 mod snapshot;
+mod text;
 mod types;
 
 pub use allowance::{Allowance, Rate};
@@ -51,4 +52,5 @@ pub use message::*;
 pub use notice::*;
 pub use settings::*;
 pub use snapshot::*;
+pub use text::{NAME_COLUMNS, Shown, is_plain, one_line, shown};
 pub use types::*;

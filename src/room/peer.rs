@@ -25,6 +25,7 @@ use super::negotiation::Negotiation;
 use super::outbox::Outbox;
 use super::settings::RecoverySettings;
 use super::snapshot::PeerPhase;
+use super::text::Shown;
 use super::types::{
     ConnectionState, Dialect, Generation, IceCandidate, IceConnectionState, PeerId, Sdp, Timestamp,
 };
@@ -140,7 +141,7 @@ pub(super) struct Connection {
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     id: PeerId,
-    name: Option<String>,
+    name: Option<Shown>,
     muted: bool,
     video_off: bool,
     /// It shares a screen, as far as is known.
@@ -436,16 +437,16 @@ mod tests {
         let now = Timestamp::default();
         let mut peer = Peer::new(PeerId::new("x"), now);
         let recovery = RecoverySettings::default();
-        assert_eq!(peer.snapshot(&recovery).name, "x");
+        assert_eq!(&*peer.snapshot(&recovery).name, "x");
         let mut row = Participant {
             user: PeerId::new("x"),
-            name: Some("Room 5".into()),
+            name: Shown::name("Room 5"),
             muted: None,
             video_off: None,
         };
         peer.on_named(&row, now);
         row.name = None;
         peer.on_named(&row, now);
-        assert_eq!(peer.snapshot(&recovery).name, "Room 5");
+        assert_eq!(&*peer.snapshot(&recovery).name, "Room 5");
     }
 }

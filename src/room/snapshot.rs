@@ -1,5 +1,6 @@
 //! What readers may know of the room at one moment.
 
+use super::text::Shown;
 use super::types::{ConnectionState, IceConnectionState, Pattern, PeerId, Timestamp};
 
 /// The signaling session's state.
@@ -94,8 +95,8 @@ impl Badge {
 pub struct PeerSnapshot {
     /// Who.
     pub user: PeerId,
-    /// Display name; the id where the server gave none.
-    pub name: String,
+    /// Display name; the id where the server gave none that is visible.
+    pub name: Shown,
     /// W3C state of the newest connection.
     pub connection_state: ConnectionState,
     /// The state before it.

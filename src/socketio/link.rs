@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::rest::SERVER_WORDS;
 use super::{Access, trust};
-use crate::room::{Redacted, SignalingFailure};
+use crate::room::{Redacted, SignalingFailure, shown};
 
 /// How long TCP, TLS, WebSocket and Engine.IO may take together: attempts at a server that does not answer begin 3 s apart, so
 /// none may take longer.
@@ -170,14 +170,14 @@ fn error(payload: Payload) -> Fact {
     match text.strip_prefix(CONNECT_ERROR) {
         // All the crate says of any trouble of the transport.
         None if text == "EngineIO Error" => Fact::Failed("its transport broke".into()),
-        None => Fact::Failed(text),
+        None => Fact::Failed(shown(&text, SERVER_WORDS)),
         Some(json) => {
             let words = serde_json::from_str::<Value>(json).ok();
             let message = words
                 .as_ref()
                 .and_then(|words| words.get("message").unwrap_or(words).as_str())
                 .unwrap_or("no reason given");
-            Fact::Refused(message.chars().take(SERVER_WORDS).collect())
+            Fact::Refused(shown(message, SERVER_WORDS))
         }
     }
 }

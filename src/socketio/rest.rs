@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Access, trust};
 use crate::causes::describe;
-use crate::room::{Redacted, SignalingFailure};
+use crate::room::{Redacted, SignalingFailure, shown};
 
 /// How long TCP and TLS may take, as for the socket. A server that answers that may take its time for the request.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -212,13 +212,7 @@ fn words_of(answer: &Value) -> Option<String> {
             .join("; "),
         _ => return None,
     };
-    Some(
-        words
-            .chars()
-            .filter(|letter| !letter.is_control())
-            .take(SERVER_WORDS)
-            .collect(),
-    )
+    Some(shown(&words, SERVER_WORDS))
 }
 
 /// The token in a login's answer: `access_token` or `accessToken`, bare or under `data`.
@@ -309,7 +303,7 @@ mod tests {
     fn the_servers_words_are_cut_and_kept_to_one_line() {
         let words = words_of(&json!({"message": format!("a\nb{}", "x".repeat(1000))})).unwrap();
         assert_eq!(words.chars().count(), SERVER_WORDS);
-        assert!(words.starts_with("abx"));
+        assert!(words.starts_with("a bx"));
         assert_eq!(
             words_of(&json!({"message": ["one", "two"]})).unwrap(),
             "one; two"

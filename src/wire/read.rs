@@ -5,7 +5,7 @@ mod fields;
 use serde_json::Value;
 
 use crate::room::{Dialect, IceCandidate, ServerMessage};
-use fields::{Fields, SENTENCE_CHARS, shortened};
+use fields::{Fields, SENTENCE_COLUMNS, shortened};
 
 /// Longest candidate line, in bytes.
 const CANDIDATE_BYTES: usize = 4096;
@@ -200,15 +200,16 @@ fn words(payload: &Value) -> String {
         Value::Array(values) => values.first().unwrap_or(&Value::Null),
         single => single,
     };
-    shortened(first, SENTENCE_CHARS).unwrap_or_else(|| NO_WORDS.to_owned())
+    shortened(first, SENTENCE_COLUMNS).map_or_else(|| NO_WORDS.to_owned(), |text| text.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::fields::{ID_CHARS, NAME_CHARS, SDP_BYTES};
+    use super::fields::{ID_CHARS, SDP_BYTES};
     use super::*;
+    use crate::room::NAME_COLUMNS;
     use crate::room::{Participant, PeerId};
 
     fn reason(event: &str, payload: Value) -> String {
@@ -369,8 +370,21 @@ mod tests {
             panic!("not read");
         };
         let name = row.name.unwrap();
-        assert_eq!(name.chars().count(), NAME_CHARS);
+        assert_eq!(name.chars().count(), NAME_COLUMNS);
         assert!(name.starts_with("Annax"));
+
+        let marked = json!({"userId": "u", "userName": "A\u{202e}nna\u{200b}", "username": "Ann"});
+        let Incoming::Message(ServerMessage::UserJoined(row)) =
+            read("meeting:user-joined", &marked)
+        else {
+            panic!("not read");
+        };
+        assert_eq!(row.name.as_deref(), Some("Anna"));
+        let hidden = json!({"userId": "u\u{200b}", "userName": "Anna"});
+        assert!(matches!(
+            read("meeting:user-joined", &hidden),
+            Incoming::Malformed { .. }
+        ));
 
         let Incoming::Message(ServerMessage::Exception { message }) = read(
             "exception",

@@ -389,14 +389,15 @@ async fn names_with_markup_arrive_as_text() {
     let name = "</script><img src=x onerror=alert(1)>\r\n\r\nevent: snapshot\u{2028}\u{0}";
     let site = Site::start(&["u-1"]).await;
     let mut changed = room(&["u-1"]);
-    changed.peers[0].name = name.to_owned();
+    changed.peers[0].name = huddled::room::Shown::name(name).unwrap();
     site.room.snapshots.send_replace(Arc::new(changed));
     let status = site.get("/api/status").await;
     assert_eq!(status.header("content-type"), Some("application/json"));
-    assert_eq!(status.json()["peers"][0]["name"], name);
+    let cleaned = "</script><img src=x onerror=alert(1)> event: snapshot";
+    assert_eq!(status.json()["peers"][0]["name"], cleaned);
     let (kind, snapshot) = site.follow().await.event().await.unwrap();
     assert_eq!(kind, "snapshot");
-    assert_eq!(snapshot["peers"][0]["name"], name);
+    assert_eq!(snapshot["peers"][0]["name"], cleaned);
     assert!(!site.get("/").await.text().contains("onerror"));
 }
 

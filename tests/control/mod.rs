@@ -172,7 +172,7 @@ fn room(users: &[&str]) -> RoomSnapshot {
             .iter()
             .map(|user| PeerSnapshot {
                 user: PeerId::new(user),
-                name: format!("Name of {user}"),
+                name: huddled::room::Shown::name(&format!("Name of {user}")).unwrap(),
                 connection_state: ConnectionState::Connected,
                 previous_connection_state: ConnectionState::Connecting,
                 ice_connection_state: IceConnectionState::Connected,

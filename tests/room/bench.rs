@@ -70,7 +70,7 @@ pub(super) fn candidate(number: u32, ufrag: Option<&str>) -> IceCandidate {
 pub(super) fn row(user: &str) -> Participant {
     Participant {
         user: id(user),
-        name: Some(format!("Name of {user}")),
+        name: Shown::name(&format!("Name of {user}")),
         muted: None,
         video_off: None,
     }

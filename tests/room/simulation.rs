@@ -84,7 +84,7 @@ fn nonsense(world: &mut World) -> ServerMessage {
         7 => ServerMessage::UserLeft { user: who },
         8 => ServerMessage::UserJoined(Participant {
             user: who,
-            name: Some("\u{202E}name".into()),
+            name: Shown::name("\u{202E}name"),
             muted: Some(true),
             video_off: None,
         }),

@@ -136,7 +136,7 @@ pub(super) fn received() -> Vec<(&'static str, &'static str, ServerMessage)> {
     use Dialect::{Media, Webrtc};
     let row = |user: PeerId, name: Option<&str>, muted, video_off| Participant {
         user,
-        name: name.map(str::to_owned),
+        name: name.and_then(huddled::room::Shown::name),
         muted,
         video_off,
     };

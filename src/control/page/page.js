@@ -154,7 +154,8 @@ function showRoom(snapshot) {
 function initials(name) {
   const words = name.trim().split(/\s+/u).filter(Boolean);
   const letters = words.length > 1 ? [words[0], words.at(-1)] : words;
-  return letters.map((word) => [...word][0]).join('').toUpperCase();
+  const first = (word) => (Intl.Segmenter ? [...new Intl.Segmenter().segment(word)][0].segment : [...word][0]);
+  return letters.map(first).join('').toUpperCase();
 }
 
 function newTile(user) {

@@ -3,6 +3,7 @@
 use super::super::negotiation::CANDIDATES;
 use super::super::settings::RecoverySettings;
 use super::super::snapshot::{Badge, PeerPhase, PeerSnapshot};
+use super::super::text::Shown;
 use super::super::types::ConnectionState;
 use super::{Peer, max_attempts};
 
@@ -21,7 +22,8 @@ impl Peer {
             name: self
                 .name
                 .clone()
-                .unwrap_or_else(|| self.id.as_str().to_owned()),
+                .or_else(|| Shown::name(self.id.as_str()))
+                .unwrap_or_else(Shown::unknown),
             connection_state: self.state,
             previous_connection_state: self.previous,
             ice_connection_state: self.ice,

@@ -10,6 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_native_tls::TlsConnector;
 
+use crate::room::shown;
 use crate::rtc::credentials::SecretSource;
 use crate::rtc::standing::Problem;
 
@@ -289,14 +290,7 @@ fn refused_certificate(error: &str, host: &str) -> Problem {
 
 /// OpenSSL's words without its source lines.
 fn brief(text: &str) -> String {
-    text.split(':')
-        .next_back()
-        .unwrap_or_default()
-        .trim()
-        .chars()
-        .filter(|letter| !letter.is_control())
-        .take(120)
-        .collect()
+    shown(text.split(':').next_back().unwrap_or_default(), 120)
 }
 
 #[cfg(test)]

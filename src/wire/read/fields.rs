@@ -2,16 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use crate::room::{Participant, PeerId, Sdp};
+use crate::room::{NAME_COLUMNS, Participant, PeerId, Sdp, Shown, is_plain};
 
 /// Longest user, meeting or peer id, in characters; the application's are UUIDs of 36.
 pub(super) const ID_CHARS: usize = 128;
 /// Longest session description, in bytes. A browser's with three m-lines has about 10 KB.
 pub(super) const SDP_BYTES: usize = 256 * 1024;
-/// Names are cut here, in characters.
-pub(super) const NAME_CHARS: usize = 128;
-/// Sentences of the server are cut here, in characters.
-pub(super) const SENTENCE_CHARS: usize = 300;
+/// Sentences of the server are cut here, in columns.
+pub(super) const SENTENCE_COLUMNS: usize = 300;
 /// Rows of `meeting:participants` after this many are not read: no mesh is that large.
 const ROWS: usize = 1000;
 
@@ -87,6 +85,10 @@ impl<'a> Fields<'a> {
         if text.chars().any(char::is_control) {
             return Err(self.problem(key, "has control characters"));
         }
+        // Two ids that look alike would be two members under one name.
+        if !is_plain(text) {
+            return Err(self.problem(key, "has invisible characters"));
+        }
         Ok(Some(text.to_owned()))
     }
 
@@ -124,7 +126,7 @@ impl<'a> Fields<'a> {
 
     /// A hint for people; nonsense reads as absent.
     pub(super) fn sentence(&self, key: &str) -> Option<String> {
-        shortened(self.map.get(key)?, SENTENCE_CHARS)
+        shortened(self.map.get(key)?, SENTENCE_COLUMNS).map(|text| text.to_string())
     }
 
     /// W3C `RTCSessionDescriptionInit` of the type that the key names.
@@ -144,7 +146,7 @@ impl<'a> Fields<'a> {
 
     /// A row of the list of participants. All but the id is a hint.
     pub(super) fn participant(&self) -> Result<Participant, String> {
-        let name = |key| shortened(self.map.get(key)?, NAME_CHARS);
+        let name = |key| shortened(self.map.get(key)?, NAME_COLUMNS);
         Ok(Participant {
             user: self.user()?,
             name: name("userName").or_else(|| name("username")),
@@ -167,19 +169,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A text for people: the first line that says something, without control characters, cut to `limit` characters.
-/// Everything from `v=0` on goes, because a server may quote a session description in its complaint.
-pub(super) fn shortened(value: &Value, limit: usize) -> Option<String> {
+/// A text for people: the first line that says something, cut to `columns`. Everything from `v=0` on goes, because a server may quote a session description in its complaint.
+pub(super) fn shortened(value: &Value, columns: usize) -> Option<Shown> {
     let line = value
         .as_str()?
         .lines()
         .map(str::trim)
         .find(|line| !line.is_empty())?;
     let said = line.split("v=0").next().unwrap_or_default();
-    let text: String = said
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(limit)
-        .collect();
-    (!text.is_empty()).then_some(text)
+    Shown::new(said, columns)
 }

@@ -44,7 +44,9 @@ export BINDGEN_EXTRA_CLANG_ARGS = "--target=${TARGET_SYS} --sysroot=${STAGING_DI
 USERADD_PACKAGES = "${PN}"
 GROUPADD_PARAM:${PN} = "--system gpio"
 USERADD_PARAM:${PN} = "--system --user-group --no-create-home --home-dir ${localstatedir}/lib/huddled \
-    --shell ${base_sbindir}/nologin --groups audio,video,input,gpio huddled"
+    --shell ${base_sbindir}/nologin --groups audio,video,input,gpio huddled; \
+    --system --user-group --no-create-home --home-dir ${localstatedir}/lib/huddled-hub \
+    --shell ${base_sbindir}/nologin huddled-hub"
 
 SYSTEMD_PACKAGES = "${PN} ${PN}-hub"
 SYSTEMD_SERVICE:${PN} = "huddled.service huddled-failed.service huddled-wanted.target"
@@ -63,13 +65,19 @@ do_install() {
     fi
     DESTDIR=${D} PREFIX=${prefix} UNITDIR=${systemd_system_unitdir} UDEVDIR=${nonarch_base_libdir}/udev/rules.d \
         BUILT=${B}/target/${CARGO_TARGET_SUBDIR} WITHOUT="$without" ${S}/scripts/install.sh install
+    # The units list the libraries of Debian and Fedora; here they lie in other folders.
+    for unit in huddled huddled-failed huddled-hub; do
+        install -d ${D}${systemd_system_unitdir}/$unit.service.d
+        printf '[Service]\nExecPaths=-${libdir} -${base_libdir}\n' > ${D}${systemd_system_unitdir}/$unit.service.d/libraries.conf
+    done
     # Where the state partition is mounted.
     install -d -m 0700 ${D}${localstatedir}/lib/huddled
     chown huddled:huddled ${D}${localstatedir}/lib/huddled
 }
 
 PACKAGES =+ "${PN}-hub"
-FILES:${PN}-hub += "${systemd_system_unitdir}/huddled-hub.service ${datadir}/huddled/guest"
+FILES:${PN}-hub += "${systemd_system_unitdir}/huddled-hub.service ${systemd_system_unitdir}/huddled-hub.service.d \
+    ${datadir}/huddled/guest"
 FILES:${PN} += "${systemd_system_unitdir} ${nonarch_base_libdir}/udev ${nonarch_libdir}/sysusers.d ${nonarch_libdir}/tmpfiles.d \
     ${sysconfdir}/huddled ${localstatedir}/lib/huddled"
 RDEPENDS:${PN}-hub = "${PN}"
