@@ -52,6 +52,9 @@ pub(super) fn collect(shells: &Shells) -> Value {
             "packets_received": peer.packets_received,
             "bytes_received": peer.bytes_received,
             "keyframes_requested": peer.keyframes_requested,
+            "datagrams_dropped": peer.datagrams_dropped,
+            "early_flights": peer.early_flights,
+            "checks_withheld": peer.checks_withheld,
             "round_trip_ms": peer.round_trip_time.map(|time| time.as_secs_f64() * 1000.0),
         })).collect::<Vec<_>>(),
         "relays": shells.peers.relays().iter().map(|relay| json!({

@@ -30,6 +30,7 @@ use webrtc::peer_connection::{
 use webrtc::rtp_transceiver::{RtpSender, RtpTransceiver};
 
 use super::addresses::BindAddresses;
+use super::admission::Gate;
 use super::error::Error;
 use super::handler::{Handler, KeyframeWatch, Observations};
 use super::marking::Streams;
@@ -123,6 +124,8 @@ pub(super) struct Connection {
     pub(super) screen: Option<SendingTrack>,
     /// The screen is to be sent.
     pub(super) screen_on: bool,
+    /// What its sockets let in and out.
+    pub(super) gate: Arc<Gate>,
     streams: Arc<Streams>,
     nonces: Arc<StaleNonces>,
     /// Further places for what the peer may send.
@@ -133,6 +136,7 @@ impl Connection {
     /// Builds the connection: sockets are bound, nothing is gathered or sent yet.
     pub(super) async fn open(
         servers: &Arc<Servers>,
+        gate: Arc<Gate>,
         keyframes: KeyframeWatch,
     ) -> Result<(Self, Observations), Error> {
         let mut media = MediaEngine::default();
@@ -175,6 +179,7 @@ impl Connection {
                 .with_runtime(Arc::new(OwnRuntime {
                     streams: Arc::clone(&streams),
                     nonces: Arc::clone(&nonces),
+                    gate: Arc::clone(&gate),
                 }))
                 .with_handler(Arc::new(handler))
                 .with_udp_addrs(vec![BindAddresses])
@@ -188,6 +193,7 @@ impl Connection {
                 Ok((
                     Self {
                         inner,
+                        gate,
                         streams,
                         nonces,
                         audio,

@@ -24,6 +24,12 @@ pub struct PeerHealth {
     pub bytes_received: u64,
     /// Keyframes we asked the peer for (RTCP PLI).
     pub keyframes_requested: u64,
+    /// Datagrams dropped at the sockets, because nobody had vouched for their senders or a budget was used up.
+    pub datagrams_dropped: u64,
+    /// DTLS datagrams that came too early and were handed over again.
+    pub early_flights: u64,
+    /// Connectivity checks beyond the pace.
+    pub checks_withheld: u64,
     /// Current round-trip time of the selected candidate pair (STUN), at most about 1 s old; `None` before
     /// the first measurement.
     pub round_trip_time: Option<Duration>,
@@ -49,6 +55,9 @@ pub(super) struct Counters {
     packets_received: AtomicU64,
     bytes_received: AtomicU64,
     keyframes_requested: AtomicU64,
+    datagrams_dropped: AtomicU64,
+    early_flights: AtomicU64,
+    checks_withheld: AtomicU64,
     /// Microseconds; 0 before the first measurement.
     round_trip_micros: AtomicU64,
 }
@@ -73,6 +82,18 @@ impl Counters {
         self.keyframes_requested.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn on_datagram_dropped(&self) {
+        self.datagrams_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_early_flight(&self) {
+        self.early_flights.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_check_withheld(&self) {
+        self.checks_withheld.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn on_round_trip(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
         self.round_trip_micros.store(micros, Ordering::Relaxed);
@@ -89,6 +110,9 @@ impl Counters {
             packets_received: self.packets_received.load(Ordering::Relaxed),
             bytes_received: self.bytes_received.load(Ordering::Relaxed),
             keyframes_requested: self.keyframes_requested.load(Ordering::Relaxed),
+            datagrams_dropped: self.datagrams_dropped.load(Ordering::Relaxed),
+            early_flights: self.early_flights.load(Ordering::Relaxed),
+            checks_withheld: self.checks_withheld.load(Ordering::Relaxed),
             round_trip_time: (micros > 0).then(|| Duration::from_micros(micros)),
         }
     }

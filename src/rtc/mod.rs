@@ -11,9 +11,11 @@
 //! ```
 
 mod addresses;
+mod admission;
 mod arrivals;
 mod connection;
 mod credentials;
+mod early;
 mod error;
 mod forwarder;
 mod handler;
@@ -21,8 +23,10 @@ mod health;
 mod marking;
 mod negotiation;
 mod nonces;
+mod pacing;
 mod probe;
 mod receiving;
+mod records;
 mod rehearsal;
 mod retransmission;
 mod sdp;
@@ -51,6 +55,7 @@ use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
 use crate::room::{Generation, PeerEvent, PeerId, PeerOrder};
 use health::Counters;
+use pacing::Pace;
 use servers::Servers;
 use session::{ORDERS, Parts, Reporter};
 
@@ -82,6 +87,8 @@ pub struct RtcSettings {
 /// All peer connections.
 pub struct Peers {
     servers: Arc<Servers>,
+    /// Of the connectivity checks of all connections.
+    pace: Arc<Pace>,
     fanout: Arc<Fanout>,
     inbound: Inbound,
     events: EventSender,
@@ -108,6 +115,7 @@ impl Peers {
     ) -> Self {
         Self {
             servers: Arc::new(Servers::new(&settings)),
+            pace: Arc::default(),
             fanout,
             inbound,
             events,
@@ -176,6 +184,7 @@ impl Peers {
         };
         let session = session::run(Parts {
             servers: Arc::clone(&self.servers),
+            pace: Arc::clone(&self.pace),
             slot: self.fanout.subscribe(),
             inbound: self.inbound.add_peer(peer.clone(), generation),
             orders: orders_out,

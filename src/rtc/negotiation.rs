@@ -63,6 +63,7 @@ impl Session {
             .create_offer(Some(RTCOfferOptions { ice_restart }))
             .await?;
         let text = offer.sdp.clone();
+        self.connection.gate.take_local(&text);
         let outline = Outline::parse(&text).map_err(Error::Description)?;
         if ice_restart {
             return Ok((text, outline, Some(offer)));
@@ -87,6 +88,7 @@ impl Session {
         }
         self.check_sections(&remote)?;
         rehearse_offer(sdp.as_str()).await?;
+        self.connection.gate.take_remote(sdp.as_str());
         let offer = RTCSessionDescription::offer(sdp.as_str().to_owned())?;
         let answered = self.answer(negotiation, offer, &remote).await;
         self.broken = answered.is_err();
@@ -127,6 +129,7 @@ impl Session {
         self.observations.negotiation.set(negotiation);
         let answer = connection.create_answer(None).await?;
         let text = answer.sdp.clone();
+        self.connection.gate.take_local(&text);
         let outline = Outline::parse(&text).map_err(Error::Description)?;
         if !remote.is_answered_by(&outline) {
             return Err(Error::Description(
@@ -163,6 +166,7 @@ impl Session {
             ));
         }
         rehearse_answer(sdp.as_str()).await?;
+        self.connection.gate.take_remote(sdp.as_str());
         let answer = RTCSessionDescription::answer(sdp.as_str().to_owned())?;
         let connection = &self.connection.inner;
         if let Some(offer) = pending.unapplied.take() {

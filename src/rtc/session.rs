@@ -10,13 +10,16 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::peer_connection::{RTCIceCandidateInit, StatsSelector};
 
+use super::admission::Gate;
 use super::arrivals::Arrivals;
 use super::connection::{Connection, OPERATION_LIMIT};
 use super::error::Error;
 use super::handler::{Finding, KeyframeWatch, KeyframesWanted, Observations};
 use super::health::Counters;
 use super::negotiation::PendingOffer;
+use super::pacing::Pace;
 use super::receiving::{Receiving, ScreenChoice};
+use super::records::HANDSHAKE_LIMIT;
 use super::sdp::{Outline, without_bases};
 use super::sending::{PayloadType, ScreenLine, Sender};
 use super::servers::Servers;
@@ -89,6 +92,7 @@ impl Reporter {
 /// What a session is made of.
 pub(super) struct Parts {
     pub(super) servers: Arc<Servers>,
+    pub(super) pace: Arc<Pace>,
     pub(super) slot: Slot,
     pub(super) inbound: PeerInbound,
     pub(super) orders: mpsc::Receiver<PeerOrder>,
@@ -100,6 +104,7 @@ pub(super) struct Parts {
 pub(super) async fn run(parts: Parts) {
     let Parts {
         servers,
+        pace,
         slot,
         inbound,
         orders,
@@ -108,7 +113,8 @@ pub(super) async fn run(parts: Parts) {
     } = parts;
     let keyframes = KeyframesWanted::default();
     let watch = KeyframeWatch::new(keyframes.clone());
-    let opened = limited(Connection::open(&servers, watch)).await;
+    let gate = Arc::new(Gate::new(pace, Arc::clone(&counters)));
+    let opened = limited(Connection::open(&servers, gate, watch)).await;
     let (connection, observations) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -251,6 +257,9 @@ impl Session {
                 },
                 Ok(()) = self.observations.connection.changed() => {
                     let state = *self.observations.connection.borrow_and_update();
+                    if state == ConnectionState::Connected {
+                        self.connection.gate.is_up();
+                    }
                     self.report(PeerEvent::ConnectionState(state));
                 }
                 Ok(()) = self.observations.ice.changed() => {
@@ -275,7 +284,12 @@ impl Session {
                 Some(()) = ended.recv() => {
                     self.die("the connection ended by itself".to_owned());
                 }
-                _ = health.tick() => self.read_round_trip().await,
+                _ = health.tick() => {
+                    if self.connection.gate.is_overdue(Instant::now()) {
+                        self.die(format!("the DTLS handshake did not end within {HANDSHAKE_LIMIT:?}"));
+                    }
+                    self.read_round_trip().await;
+                }
             }
         }
     }
