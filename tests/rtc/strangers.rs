@@ -333,3 +333,32 @@ async fn the_good_candidate_behind_forty_bad_ones_is_checked_and_the_rest_is_pac
     side.order(PeerOrder::Close);
     side.until(|event| *event == PeerEvent::Closed).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn set_up_is_timed_and_early_flights_are_counted() {
+    let (mut times, mut flights) = (Vec::new(), Vec::new());
+    for _ in 0..8 {
+        let mut pair = Pair::open();
+        pair.a.offer(1, false);
+        let is_checked = |side: &Side| {
+            side.count(|event| {
+                *event == PeerEvent::IceConnectionState(IceConnectionState::Connected)
+            }) > 0
+        };
+        pair.run(|pair| is_checked(&pair.a) || is_checked(&pair.b))
+            .await;
+        let checked = std::time::Instant::now();
+        pair.run(|pair| {
+            pair.a.state() == ConnectionState::Connected
+                && pair.b.state() == ConnectionState::Connected
+        })
+        .await;
+        times.push(checked.elapsed().as_millis());
+        let count = |side: &Side| side.health().unwrap().early_flights;
+        flights.push(count(&pair.a) + count(&pair.b));
+        pair.close().await;
+    }
+    println!(
+        "first side ICE connected to both DTLS connected, ms: {times:?}; handed over: {flights:?}"
+    );
+}
