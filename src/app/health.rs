@@ -55,6 +55,9 @@ pub(super) fn collect(shells: &Shells) -> Value {
             "packets_resent": peer.packets_resent,
             "resends_refused": peer.resends_refused,
             "candidates_dropped": peer.candidates_dropped,
+            "datagrams_dropped": peer.datagrams_dropped,
+            "early_flights": peer.early_flights,
+            "checks_withheld": peer.checks_withheld,
             "round_trip_ms": peer.round_trip_time.map(|time| time.as_secs_f64() * 1000.0),
         })).collect::<Vec<_>>(),
         "relays": shells.peers.relays().iter().map(|relay| json!({

@@ -30,6 +30,7 @@ use webrtc::peer_connection::{
 use webrtc::rtp_transceiver::{RtpSender, RtpTransceiver};
 
 use super::addresses::BindAddresses;
+use super::admission::Gate;
 use super::candidates::Remotes;
 use super::error::Error;
 use super::handler::{Handler, KeyframeWatch, Observations};
@@ -124,6 +125,8 @@ pub(super) struct Connection {
     pub(super) screen: Option<SendingTrack>,
     /// The screen is to be sent.
     pub(super) screen_on: bool,
+    /// What its sockets let in and out.
+    pub(super) gate: Arc<Gate>,
     streams: Arc<Streams>,
     nonces: Arc<StaleNonces>,
     /// The peer's candidates.
@@ -136,6 +139,7 @@ impl Connection {
     /// Builds the connection: sockets are bound, nothing is gathered or sent yet.
     pub(super) async fn open(
         servers: &Arc<Servers>,
+        gate: Arc<Gate>,
         keyframes: KeyframeWatch,
         resending: Resending,
     ) -> Result<(Self, Observations), Error> {
@@ -181,6 +185,7 @@ impl Connection {
                     streams: Arc::clone(&streams),
                     nonces: Arc::clone(&nonces),
                     remotes: Arc::clone(&remotes),
+                    gate: Arc::clone(&gate),
                 }))
                 .with_handler(Arc::new(handler))
                 .with_udp_addrs(vec![BindAddresses])
@@ -194,6 +199,7 @@ impl Connection {
                 Ok((
                     Self {
                         inner,
+                        gate,
                         streams,
                         nonces,
                         remotes,

@@ -30,6 +30,12 @@ pub struct PeerHealth {
     pub resends_refused: u64,
     /// Remote candidates that were dropped: unusable, not to be reached, or too many.
     pub candidates_dropped: u64,
+    /// Datagrams dropped at the sockets, because nobody had vouched for their senders or a budget was used up.
+    pub datagrams_dropped: u64,
+    /// DTLS datagrams that came too early and were handed over again.
+    pub early_flights: u64,
+    /// Connectivity checks beyond the pace.
+    pub checks_withheld: u64,
     /// Current round-trip time of the selected candidate pair (STUN), at most about 1 s old; `None` before
     /// the first measurement.
     pub round_trip_time: Option<Duration>,
@@ -58,6 +64,9 @@ pub(super) struct Counters {
     packets_resent: AtomicU64,
     resends_refused: AtomicU64,
     candidates_dropped: AtomicU64,
+    datagrams_dropped: AtomicU64,
+    early_flights: AtomicU64,
+    checks_withheld: AtomicU64,
     /// Microseconds; 0 before the first measurement.
     round_trip_micros: AtomicU64,
 }
@@ -108,6 +117,18 @@ impl Counters {
         (micros > 0).then(|| Duration::from_micros(micros))
     }
 
+    pub(super) fn on_datagram_dropped(&self) {
+        self.datagrams_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_early_flight(&self) {
+        self.early_flights.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_check_withheld(&self) {
+        self.checks_withheld.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn on_round_trip(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
         self.round_trip_micros.store(micros, Ordering::Relaxed);
@@ -126,6 +147,9 @@ impl Counters {
             packets_resent: self.packets_resent.load(Ordering::Relaxed),
             resends_refused: self.resends_refused.load(Ordering::Relaxed),
             candidates_dropped: self.candidates_dropped.load(Ordering::Relaxed),
+            datagrams_dropped: self.datagrams_dropped.load(Ordering::Relaxed),
+            early_flights: self.early_flights.load(Ordering::Relaxed),
+            checks_withheld: self.checks_withheld.load(Ordering::Relaxed),
             round_trip_time: self.round_trip(),
         }
     }

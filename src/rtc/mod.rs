@@ -11,11 +11,13 @@
 //! ```
 
 mod addresses;
+mod admission;
 mod arrivals;
 mod candidates;
 mod connection;
 mod credentials;
 mod description;
+mod early;
 mod error;
 mod forwarder;
 mod handler;
@@ -23,8 +25,10 @@ mod health;
 mod marking;
 mod negotiation;
 mod nonces;
+mod pacing;
 mod probe;
 mod receiving;
+mod records;
 mod rehearsal;
 mod retransmission;
 mod sdp;
@@ -54,6 +58,7 @@ use crate::media::fanout::Fanout;
 use crate::media::inbound::Inbound;
 use crate::room::{Generation, PeerEvent, PeerId, PeerOrder};
 use health::Counters;
+use pacing::Pace;
 use retransmission::Commons;
 use servers::Servers;
 use session::{ORDERS, Parts, Reporter};
@@ -92,6 +97,8 @@ pub struct RtcSettings {
 /// All peer connections.
 pub struct Peers {
     servers: Arc<Servers>,
+    /// Of the connectivity checks of all connections.
+    pace: Arc<Pace>,
     fanout: Arc<Fanout>,
     inbound: Inbound,
     events: EventSender,
@@ -119,6 +126,7 @@ impl Peers {
     ) -> Self {
         Self {
             servers: Arc::new(Servers::new(&settings)),
+            pace: Arc::default(),
             fanout,
             inbound,
             events,
@@ -190,6 +198,7 @@ impl Peers {
         };
         let session = session::run(Parts {
             servers: Arc::clone(&self.servers),
+            pace: Arc::clone(&self.pace),
             slot: self.fanout.subscribe(),
             inbound: self.inbound.add_peer(peer.clone(), generation),
             orders: orders_out,

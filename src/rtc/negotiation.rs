@@ -81,6 +81,7 @@ impl Session {
             .create_offer(Some(RTCOfferOptions { ice_restart }))
             .await?;
         let text = offer.sdp.clone();
+        self.connection.gate.take_local(&text);
         let outline = Outline::parse(&text).map_err(Error::Description)?;
         if ice_restart {
             return Ok((text, outline, Some(offer)));
@@ -106,6 +107,7 @@ impl Session {
         }
         self.check_sections(remote)?;
         rehearse_offer(&description.text).await?;
+        self.connection.gate.take_remote(&description.text);
         let offer = RTCSessionDescription::offer(description.text.clone())?;
         let answered = self.answer(negotiation, offer, remote).await;
         self.broken = answered.is_err();
@@ -160,6 +162,7 @@ impl Session {
         self.observations.negotiation.set(negotiation);
         let answer = connection.create_answer(None).await?;
         let text = answer.sdp.clone();
+        self.connection.gate.take_local(&text);
         let outline = Outline::parse(&text).map_err(Error::Description)?;
         if !remote.is_answered_by(&outline) {
             return Err(Error::Description(
@@ -196,6 +199,7 @@ impl Session {
             ));
         }
         rehearse_answer(&description.text).await?;
+        self.connection.gate.take_remote(&description.text);
         let answer = RTCSessionDescription::answer(description.text.clone())?;
         let connection = &self.connection.inner;
         let restarted = pending.unapplied.is_some();

@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::peer_connection::StatsSelector;
 
+use super::admission::Gate;
 use super::arrivals::Arrivals;
 use super::connection::{Connection, OPERATION_LIMIT};
 use super::description::Rejected;
@@ -17,7 +18,9 @@ use super::error::Error;
 use super::handler::{Finding, KeyframeWatch, KeyframesWanted, Observations};
 use super::health::Counters;
 use super::negotiation::PendingOffer;
+use super::pacing::Pace;
 use super::receiving::{Receiving, ScreenChoice};
+use super::records::HANDSHAKE_LIMIT;
 use super::retransmission::{Commons, Resending};
 use super::sdp::{Outline, without_bases};
 use super::sending::{PayloadType, ScreenLine, Sender};
@@ -98,6 +101,7 @@ impl Reporter {
 /// What a session is made of.
 pub(super) struct Parts {
     pub(super) servers: Arc<Servers>,
+    pub(super) pace: Arc<Pace>,
     pub(super) slot: Slot,
     pub(super) inbound: PeerInbound,
     pub(super) orders: mpsc::Receiver<PeerOrder>,
@@ -110,6 +114,7 @@ pub(super) struct Parts {
 pub(super) async fn run(parts: Parts) {
     let Parts {
         servers,
+        pace,
         slot,
         inbound,
         orders,
@@ -119,12 +124,9 @@ pub(super) async fn run(parts: Parts) {
     } = parts;
     let keyframes = KeyframesWanted::default();
     let watch = KeyframeWatch::new(keyframes.clone());
-    let opened = limited(Connection::open(
-        &servers,
-        watch,
-        Resending::new(&counters, &resending),
-    ))
-    .await;
+    let gate = Arc::new(Gate::new(pace, Arc::clone(&counters)));
+    let resending = Resending::new(&counters, &resending);
+    let opened = limited(Connection::open(&servers, gate, watch, resending)).await;
     let (connection, observations) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -274,6 +276,9 @@ impl Session {
                 },
                 Ok(()) = self.observations.connection.changed() => {
                     let state = *self.observations.connection.borrow_and_update();
+                    if state == ConnectionState::Connected {
+                        self.connection.gate.is_up();
+                    }
                     self.report(PeerEvent::ConnectionState(state));
                 }
                 Ok(()) = self.observations.ice.changed() => {
@@ -299,7 +304,12 @@ impl Session {
                     self.die("the connection ended by itself".to_owned());
                 }
                 () = until(replacement) => self.replace_candidate().await,
-                _ = health.tick() => self.read_health().await,
+                _ = health.tick() => {
+                    if self.connection.gate.is_overdue(Instant::now()) {
+                        self.die(format!("the DTLS handshake did not end within {HANDSHAKE_LIMIT:?}"));
+                    }
+                    self.read_health().await;
+                }
             }
         }
     }

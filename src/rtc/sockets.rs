@@ -1,13 +1,13 @@
 //! The sockets of a connection: the crate lets us bring them, so they mark what they send (`marking`) and repeat what a relay
-//! refused for an old nonce (`nonces`).
+//! refused for an old nonce (`nonces`). They keep strangers out and the pace of checks (`admission`).
 
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -16,6 +16,7 @@ use webrtc::runtime::{
     TokioRuntime, Transmit,
 };
 
+use super::admission::{Gate, Verdict};
 use super::candidates::Remotes;
 use super::marking::Streams;
 use super::nonces::StaleNonces;
@@ -24,8 +25,10 @@ use crate::journal_budget::LineBudget;
 /// The two bits below a mark are for congestion (RFC 3168).
 const ECN_BITS: u32 = 2;
 
-/// A first byte that belongs to none of the protocols that share the socket (RFC 7983 section 7): the crate drops such.
-const NO_PROTOCOL: u8 = 0xff;
+/// Datagrams that are dropped in one go before other tasks get their turn.
+const DROPS: usize = 64;
+/// No datagram of an early flight is due.
+const NONE_DUE: usize = usize::MAX;
 
 static UNMARKED: LineBudget = LineBudget::new(
     module_path!(),
@@ -41,6 +44,7 @@ pub(super) struct OwnRuntime {
     pub(super) streams: Arc<Streams>,
     pub(super) nonces: Arc<StaleNonces>,
     pub(super) remotes: Arc<Remotes>,
+    pub(super) gate: Arc<Gate>,
 }
 
 #[derive(Debug)]
@@ -53,6 +57,11 @@ struct OwnSocket {
     streams: Arc<Streams>,
     nonces: Arc<StaleNonces>,
     remotes: Arc<Remotes>,
+    gate: Arc<Gate>,
+    /// Its name at the gate.
+    number: u64,
+    /// Which datagram of an early flight is handed over next.
+    due: AtomicUsize,
     /// What the socket is set to.
     marked: AtomicU32,
     /// The system refuses marks; said once.
@@ -65,6 +74,7 @@ impl OwnSocket {
         streams: Arc<Streams>,
         nonces: Arc<StaleNonces>,
         remotes: Arc<Remotes>,
+        gate: Arc<Gate>,
     ) -> io::Result<Self> {
         Ok(Self {
             out: socket.try_clone()?,
@@ -73,27 +83,67 @@ impl OwnSocket {
             streams,
             nonces,
             remotes,
+            number: gate.new_socket(),
+            gate,
+            due: AtomicUsize::new(NONE_DUE),
             marked: AtomicU32::new(0),
             refused: AtomicBool::new(false),
         })
     }
 
-    /// A refusal that was answered with the same request signed anew is hidden. Of several datagrams in one (`stride`) nothing
-    /// is looked at: answers of a relay do not come in numbers.
-    fn look_at(&self, buffer: &mut [u8], meta: &RecvMeta) {
-        let Some(datagram) = buffer.get_mut(..meta.len) else {
-            return;
+    /// Whether something of what was received is for the library. Of several datagrams in one (`stride`) those that are not are
+    /// cut out. A refusal that was answered with the same request signed anew is hidden; answers of a relay do not come in numbers.
+    fn look_at(&self, buffer: &mut [u8], meta: &mut RecvMeta) -> bool {
+        let length = meta.len.min(buffer.len());
+        let stride = match meta.stride {
+            0 => length,
+            stride => stride.min(length),
         };
-        if matches!(datagram.first(), Some(0 | 1)) {
-            self.remotes.on_heard(meta.addr);
+        let mut kept = 0;
+        let mut start = 0;
+        while start < length {
+            let end = length.min(start + stride);
+            let datagram = &buffer[start..end];
+            let verdict = self.gate.comes_in(self.number, datagram, meta.addr);
+            let again = match verdict {
+                Verdict::Drop => None,
+                _ if stride < length => None,
+                _ => self.nonces.comes_in(datagram),
+            };
+            if let Some((again, server)) = again {
+                // What a full socket does not take is lost, and repeated by the library as any request.
+                let _ = self.out.send_to(&again, server);
+            } else if verdict != Verdict::Drop {
+                if verdict == Verdict::PassStun {
+                    self.remotes.on_heard(meta.addr);
+                    if self.gate.has_early() {
+                        self.due.store(0, Ordering::Relaxed);
+                    }
+                }
+                buffer.copy_within(start..end, kept);
+                kept += end - start;
+            }
+            start = end;
         }
-        if meta.stride >= meta.len
-            && let Some((again, server)) = self.nonces.comes_in(datagram)
-        {
-            // What a full socket does not take is lost, and repeated by the library as any request.
-            let _ = self.out.send_to(&again, server);
-            datagram.fill(NO_PROTOCOL);
+        meta.len = kept;
+        kept > 0
+    }
+
+    /// After a STUN message the library may have selected a pair: it gets what came too early again.
+    fn hand_over(&self, buffer: &mut [u8], meta: &mut RecvMeta) -> bool {
+        let number = self.due.load(Ordering::Relaxed);
+        if number == NONE_DUE {
+            return false;
         }
+        let given = self.gate.hand_over(number, self.number, buffer);
+        let Some((length, from)) = given else {
+            self.due.store(NONE_DUE, Ordering::Relaxed);
+            return false;
+        };
+        self.due.store(number + 1, Ordering::Relaxed);
+        *meta = RecvMeta::default();
+        (meta.addr, meta.len, meta.stride) = (from, length, length);
+        true
     }
 
     fn set_mark(&self, mark: u32) {
@@ -122,16 +172,21 @@ impl AsyncUdpSocket for OwnSocket {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        if transmit.contents.starts_with(&BINDING_REQUEST)
-            && !self.remotes.may_check(transmit.destination)
-        {
+        let (contents, destination) = (transmit.contents, transmit.destination);
+        let is_check = contents.starts_with(&BINDING_REQUEST);
+        if is_check && self.remotes.is_retired(destination) {
             // The candidate has given its place to another one; to the crate its check is lost.
-            return Poll::Ready(Ok(transmit.contents.len()));
+            return Poll::Ready(Ok(contents.len()));
         }
-        self.set_mark(self.streams.mark(transmit.contents));
-        self.nonces
-            .goes_out(transmit.contents, transmit.destination);
-        match self.out.send_to(transmit.contents, transmit.destination) {
+        if !self.gate.goes_out(self.number, contents, destination) {
+            return Poll::Ready(Ok(contents.len()));
+        }
+        if is_check {
+            self.remotes.on_checked(destination);
+        }
+        self.set_mark(self.streams.mark(contents));
+        self.nonces.goes_out(contents, destination);
+        match self.out.send_to(contents, destination) {
             // A full socket wakes us by the crate's own way, for which this one packet goes without its mark.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.inner.poll_send(cx, transmit)
@@ -146,13 +201,25 @@ impl AsyncUdpSocket for OwnSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let received = self.inner.poll_recv(cx, bufs, meta);
-        if let Poll::Ready(Ok(count)) = received {
-            for (buffer, meta) in bufs.iter_mut().zip(&*meta).take(count) {
-                self.look_at(buffer, meta);
+        for _ in 0..DROPS {
+            let (Some(buffer), Some(first)) = (bufs.first_mut(), meta.first_mut()) else {
+                return Poll::Ready(Ok(0));
+            };
+            if self.hand_over(buffer, first) {
+                return Poll::Ready(Ok(1));
+            }
+            let received = self.inner.poll_recv(
+                cx,
+                std::slice::from_mut(buffer),
+                std::slice::from_mut(first),
+            );
+            ready!(received)?;
+            if self.look_at(buffer, first) {
+                return Poll::Ready(Ok(1));
             }
         }
-        received
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn max_gro_segments(&self) -> usize {
@@ -184,8 +251,9 @@ impl Runtime for OwnRuntime {
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let (streams, nonces) = (Arc::clone(&self.streams), Arc::clone(&self.nonces));
-        let remotes = Arc::clone(&self.remotes);
-        Ok(Arc::new(OwnSocket::new(socket, streams, nonces, remotes)?))
+        let (remotes, gate) = (Arc::clone(&self.remotes), Arc::clone(&self.gate));
+        let socket = OwnSocket::new(socket, streams, nonces, remotes, gate)?;
+        Ok(Arc::new(socket))
     }
 
     fn wrap_tcp_listener(&self, _: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -238,11 +306,14 @@ impl BareSocket {
             Some(ssrc) => {
                 let streams = Streams::default();
                 streams.audio.store(ssrc, Ordering::Relaxed);
+                let gate = Arc::new(Gate::new(Arc::default(), Arc::default()));
+                let streams = Arc::new(streams);
                 Arc::new(OwnSocket::new(
                     socket,
-                    Arc::new(streams),
+                    streams,
                     Arc::default(),
                     Arc::default(),
+                    gate,
                 )?)
             }
         }))
@@ -259,11 +330,12 @@ impl BareSocket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::admission::tests::gate;
     use super::super::marking::tests::{packet, streams};
     use super::super::marking::{AUDIO, CAMERA, SCREEN};
     use super::super::nonces::tests::{knowing_room, refusal, request};
     use super::super::stun::tests::message;
-    use super::super::stun::{CHANNEL_BIND, SUCCESS};
+    use super::super::stun::{ALLOCATE, CHANNEL_BIND, SUCCESS};
     use super::*;
 
     #[tokio::test]
@@ -274,8 +346,14 @@ mod tests {
                 continue;
             };
             let socket = UdpSocket::bind(address).unwrap();
-            let sending =
-                OwnSocket::new(socket, streams(), Arc::default(), Arc::default()).unwrap();
+            let sending = OwnSocket::new(
+                socket,
+                streams(),
+                Arc::default(),
+                Arc::default(),
+                Arc::new(gate()),
+            )
+            .unwrap();
             let target = receiver.local_addr().unwrap();
             for (ssrc, mark) in [(22, CAMERA), (11, AUDIO), (33, SCREEN), (33, SCREEN)] {
                 let packet = packet(96, ssrc);
@@ -296,28 +374,36 @@ mod tests {
     async fn a_request_that_a_relay_refuses_for_its_nonce_is_repeated_and_the_refusal_hidden() {
         let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let ours =
-            OwnSocket::new(socket, streams(), Arc::new(knowing_room()), Arc::default()).unwrap();
+        let ours = OwnSocket::new(
+            socket,
+            streams(),
+            Arc::new(knowing_room()),
+            Arc::default(),
+            Arc::new(gate()),
+        )
+        .unwrap();
         let target = server.local_addr().unwrap();
         let mut buffer = [0; 300];
-        for nonce in [&b"one"[..], b"two"] {
-            if nonce == b"one" {
-                let first = request(CHANNEL_BIND, nonce);
-                ours.send_to(&first, target).await.unwrap();
-            }
-            let (length, from) = server.recv_from(&mut buffer).await.unwrap();
-            assert_eq!(buffer[..length], request(CHANNEL_BIND, nonce));
-            let answer = match nonce {
-                b"one" => refusal(CHANNEL_BIND, b"two"),
-                _ => message(CHANNEL_BIND | SUCCESS, &[]),
-            };
-            server.send_to(&answer, from).await.unwrap();
+        // What makes it a relay of ours.
+        let allocation = message(ALLOCATE, &[]);
+        ours.send_to(&allocation, target).await.unwrap();
+        server.recv_from(&mut buffer).await.unwrap();
+        let first = request(CHANNEL_BIND, b"one");
+        ours.send_to(&first, target).await.unwrap();
+        let (length, from) = server.recv_from(&mut buffer).await.unwrap();
+        assert_eq!(buffer[..length], first);
+        let refused = refusal(CHANNEL_BIND, b"two");
+        server.send_to(&refused, from).await.unwrap();
+        // The second answer is the first that the library sees.
+        let seen = tokio::spawn(async move {
+            let mut buffer = [0; 300];
             let (length, _) = ours.recv_from(&mut buffer).await.unwrap();
-            let seen = match nonce {
-                b"one" => vec![NO_PROTOCOL; answer.len()],
-                _ => answer,
-            };
-            assert_eq!(buffer[..length], seen);
-        }
+            buffer[..length].to_vec()
+        });
+        let (length, _) = server.recv_from(&mut buffer).await.unwrap();
+        assert_eq!(buffer[..length], request(CHANNEL_BIND, b"two"));
+        let answer = message(CHANNEL_BIND | SUCCESS, &[]);
+        server.send_to(&answer, from).await.unwrap();
+        assert_eq!(seen.await.unwrap(), answer);
     }
 }

@@ -13,4 +13,5 @@ mod negotiation;
 mod recovery;
 mod relay;
 mod share;
+mod strangers;
 mod wire;

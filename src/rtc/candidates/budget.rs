@@ -1,7 +1,7 @@
 //! How many remote candidates one connection checks at a time, and which ones.
 //!
 //! The crate has no way to remove a candidate. So a candidate that gives way is kept from the network: the socket drops its checks
-//! ([`Remotes::may_check`]) until the candidate's address itself sends a check.
+//! ([`Remotes::is_retired`]) until the candidate's address itself sends a check.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -128,19 +128,22 @@ impl Remotes {
         None
     }
 
-    /// Whether a check may leave for this address. An address that is no candidate of the member's text is not judged here.
-    pub(in crate::rtc) fn may_check(&self, target: SocketAddr) -> bool {
-        match self.lock().given.get_mut(&target) {
-            Some(given) if given.retired => false,
-            Some(given) => {
-                given.checks = given.checks.saturating_add(1);
-                true
-            }
-            None => true,
+    /// Whether this address was a candidate of the member's text and has given its place to another one: no check leaves for it.
+    pub(in crate::rtc) fn is_retired(&self, target: SocketAddr) -> bool {
+        self.lock()
+            .given
+            .get(&target)
+            .is_some_and(|given| given.retired)
+    }
+
+    /// A check leaves for this address.
+    pub(in crate::rtc) fn on_checked(&self, target: SocketAddr) {
+        if let Some(given) = self.lock().given.get_mut(&target) {
+            given.checks = given.checks.saturating_add(1);
         }
     }
 
-    /// A STUN message came from this address: a candidate with it is alive.
+    /// An authentic STUN message came from this address: a candidate with it is alive.
     pub(in crate::rtc) fn on_heard(&self, source: SocketAddr) {
         if let Some(given) = self.lock().given.get_mut(&source) {
             given.heard = true;
@@ -271,7 +274,9 @@ mod tests {
             *now += Duration::from_millis(200);
             let given: Vec<_> = remotes.lock().given.keys().copied().collect();
             for target in given {
-                remotes.may_check(target);
+                if !remotes.is_retired(target) {
+                    remotes.on_checked(target);
+                }
             }
             if remotes.next_turn(*now).is_some_and(|turn| turn <= *now) {
                 replacements.extend(remotes.replacement(*now).map(|each| each.address()));
@@ -384,12 +389,15 @@ mod tests {
         for _ in 0..10 {
             pass_second(&remotes, &mut now);
         }
-        assert!(remotes.may_check(at(1, 2_000)));
-        let is_retired = |port: &u16| !remotes.may_check(at(1, *port));
+        assert!(!remotes.is_retired(at(1, 2_000)));
+        let is_retired = |port: &u16| remotes.is_retired(at(1, *port));
         let silent = (2_000..2_020).find(is_retired).unwrap();
         remotes.on_heard(at(1, silent));
-        assert!(remotes.may_check(at(1, silent)));
-        assert!(remotes.may_check(at(77, 9_000)), "not of the member's text");
+        assert!(!remotes.is_retired(at(1, silent)));
+        assert!(
+            !remotes.is_retired(at(77, 9_000)),
+            "not of the member's text"
+        );
     }
 
     #[test]
