@@ -1,8 +1,10 @@
 //! How often something may happen.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use crate::journal_budget::network;
 
 /// So much at once, and so much again each second.
 #[derive(Clone, Copy, Debug)]
@@ -37,17 +39,23 @@ impl Bucket {
 
     /// Takes one; whether there was one.
     pub(super) fn take(&mut self, rate: Rate, now: Instant) -> bool {
-        self.fill(rate, now);
-        let any = self.left >= 1.0;
-        if any {
-            self.left -= 1.0;
-        }
-        any
+        self.take_many(rate, 1.0, now)
     }
 
-    fn has_any(&mut self, rate: Rate, now: Instant) -> bool {
+    /// Takes this many at once; whether there were so many.
+    pub(super) fn take_many(&mut self, rate: Rate, count: f64, now: Instant) -> bool {
         self.fill(rate, now);
-        self.left >= 1.0
+        let enough = self.left >= count;
+        if enough {
+            self.left -= count;
+        }
+        enough
+    }
+
+    /// Whether nothing was taken lately.
+    pub(super) fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
+        self.fill(rate, now);
+        self.left >= rate.burst
     }
 }
 
@@ -60,20 +68,13 @@ const ATTEMPTS: Rate = Rate {
 /// by counting, and a token has 256 bits anyway.
 const ADDRESSES: usize = 1024;
 
-/// Wrong tokens, by the address they came from.
+/// Wrong tokens, by the network they came from. They slow down the answers to wrong tokens alone.
 #[derive(Debug, Default)]
 pub(super) struct Attempts(HashMap<IpAddr, Bucket>);
 
 impl Attempts {
-    /// Whether a token from there may be looked at.
-    pub(super) fn allowed(&mut self, from: IpAddr, now: Instant) -> bool {
-        self.0
-            .get_mut(&network(from))
-            .is_none_or(|bucket| bucket.has_any(ATTEMPTS, now))
-    }
-
-    /// A token from there was wrong.
-    pub(super) fn failed(&mut self, from: IpAddr, now: Instant) {
+    /// A token from there was wrong; whether the answer may say so.
+    pub(super) fn failed(&mut self, from: IpAddr, now: Instant) -> bool {
         let from = network(from);
         if self.0.len() >= ADDRESSES && !self.0.contains_key(&from) {
             // Full again: nothing is remembered of those.
@@ -88,15 +89,7 @@ impl Attempts {
         self.0
             .entry(from)
             .or_insert_with(|| Bucket::new(ATTEMPTS, now))
-            .take(ATTEMPTS, now);
-    }
-}
-
-/// What one client has for itself: an IPv4 address or a /64 (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (!0 << 64))),
-        v4 @ IpAddr::V4(_) => v4,
+            .take(ATTEMPTS, now)
     }
 }
 
@@ -122,17 +115,16 @@ mod tests {
     }
 
     #[test]
-    fn wrong_tokens_close_the_door_to_one_address_for_a_while() {
+    fn wrong_tokens_of_one_address_are_told_so_at_a_rate() {
         let now = Instant::now();
         let mut attempts = Attempts::default();
         let [bad, good]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|a| a.parse().unwrap());
         for _ in 0..10 {
-            assert!(attempts.allowed(bad, now));
-            attempts.failed(bad, now);
+            assert!(attempts.failed(bad, now));
         }
-        assert!(!attempts.allowed(bad, now));
-        assert!(attempts.allowed(good, now));
-        assert!(attempts.allowed(bad, now + Duration::from_secs(7)));
+        assert!(!attempts.failed(bad, now));
+        assert!(attempts.failed(good, now));
+        assert!(attempts.failed(bad, now + Duration::from_secs(7)));
     }
 
     #[test]
@@ -142,8 +134,8 @@ mod tests {
         for last in 0..10 {
             attempts.failed(format!("2001:db8::{last}").parse().unwrap(), now);
         }
-        assert!(!attempts.allowed("2001:db8::ffff".parse().unwrap(), now));
-        assert!(attempts.allowed("2001:db8:0:1::1".parse().unwrap(), now));
+        assert!(!attempts.failed("2001:db8::ffff".parse().unwrap(), now));
+        assert!(attempts.failed("2001:db8:0:1::1".parse().unwrap(), now));
         for number in 0..3000_u32 {
             attempts.failed(std::net::Ipv4Addr::from(number).into(), now);
         }

@@ -11,8 +11,9 @@ use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
 use tokio::sync::mpsc;
 
+use super::backlog::{Backlog, Room};
 use super::bucket::Attempts;
-use super::line::{Backlog, Lines};
+use super::line::Lines;
 use super::rooms::{Out, Rooms, Visitor};
 use super::sessions::Sessions;
 use super::token::{Claims, HubKey};
@@ -20,10 +21,6 @@ use super::{IceServerLines, lock};
 use crate::config::{HubAccess, HubSettings};
 use crate::journal_budget::LineBudget;
 use crate::web::Refusal;
-
-/// What one session may hold unsent: some four hundred session descriptions. A board has little memory, and who takes
-/// nothing must not have it all.
-const BACKLOG: usize = 4 * 1024 * 1024;
 
 /// How long a session that was told why it ends may take to read that.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
@@ -96,24 +93,25 @@ impl Desk {
         self.settings.access == HubAccess::Open
     }
 
-    /// What a token of this client claims.
+    /// What a token of this client claims. A right one is let in at once, whatever others have shown from its address.
     pub(super) fn verify(&self, token: &str, client: SocketAddr) -> Result<Claims, Refusal> {
-        let now = Instant::now();
-        let mut attempts = lock(&self.attempts);
-        if !attempts.allowed(client.ip(), now) {
-            return Err(Refusal::new(
+        if let Some(claims) = self.key.verify(token) {
+            return Ok(claims);
+        }
+        if WRONG_TOKENS.admits_address(client.ip()) {
+            log::warn!("{} showed a wrong token", client.ip());
+        }
+        if lock(&self.attempts).failed(client.ip(), Instant::now()) {
+            Err(unauthorized(
+                "the token is none of this hub's; ask for a new link",
+            ))
+        } else {
+            Err(Refusal::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "busy",
-                "too many wrong tokens came from your address; try again in a minute",
-            ));
+                "the token is none of this hub's, and too many such came from your address; ask for a new link",
+            ))
         }
-        self.key.verify(token).ok_or_else(|| {
-            attempts.failed(client.ip(), now);
-            if WRONG_TOKENS.admits_address(client.ip()) {
-                log::warn!("{} showed a wrong token", client.ip());
-            }
-            unauthorized("the token is none of this hub's; ask for a new link")
-        })
     }
 
     /// Asks the rooms something.
@@ -207,16 +205,22 @@ impl Desk {
             }
             for order in orders {
                 match order {
-                    Out::Emit { to, event, payload } => {
-                        let stuck: Vec<_> = to
-                            .into_iter()
-                            .filter(|sid| {
-                                hall.seats
-                                    .get(sid)
-                                    .is_some_and(|seat| !seat.emit(event, &payload))
-                            })
-                            .collect();
-                        stuck.into_iter().for_each(|sid| hall.rooms.stuck(sid));
+                    Out::Emit {
+                        to,
+                        event,
+                        payload,
+                        by,
+                    } => {
+                        for sid in to {
+                            let seat = hall.seats.get(&sid);
+                            match (seat.map(|seat| seat.emit(event, &payload, by)), by) {
+                                (Some(Room::SenderIsBeyond), Some(by)) => {
+                                    hall.rooms.drop_of(by, Instant::now());
+                                }
+                                (Some(Room::Full), _) => hall.rooms.stuck(sid),
+                                (Some(Room::Taken | Room::SenderIsBeyond) | None, _) => {}
+                            }
+                        }
                     }
                     Out::Close { sid, code, message } => self.dismiss(hall, sid, code, &message),
                 }
@@ -229,7 +233,7 @@ impl Desk {
         let Some(seat) = hall.seats.remove(&sid) else {
             return;
         };
-        seat.emit("error", &json!({"message": message, "code": code}));
+        seat.emit("error", &json!({"message": message, "code": code}), None);
         let changed = seat.socket.transport_type() == socketioxide::TransportType::Websocket;
         // Fails for one that is gone or full, which makes no difference to what follows.
         let _ = seat.socket.disconnect();
@@ -242,28 +246,32 @@ impl Desk {
 }
 
 impl Seat {
-    /// Whether the session took it. One that is closing takes everything.
-    fn emit(&self, event: &str, payload: &Value) -> bool {
+    /// Gives the session an event that the message of `by` caused. One that is closing takes everything.
+    fn emit(&self, event: &str, payload: &Value, by: Option<Sid>) -> Room {
         use socketioxide::{SendError, SocketError};
 
-        if self.backlog.add(size(payload)) > BACKLOG {
-            return false;
+        let room = self.backlog.add(by, size(payload));
+        if room != Room::Taken {
+            return room;
         }
         match self.socket.emit(event, payload) {
-            Err(SendError::Socket(SocketError::InternalChannelFull)) => false,
-            Ok(()) | Err(SendError::Socket(SocketError::Closed)) => true,
+            Err(SendError::Socket(SocketError::InternalChannelFull)) if by.is_some() => {
+                Room::SenderIsBeyond
+            }
+            Err(SendError::Socket(SocketError::InternalChannelFull)) => Room::Full,
+            Ok(()) | Err(SendError::Socket(SocketError::Closed)) => Room::Taken,
             Err(SendError::Serialize(error)) => {
                 if UNWRITTEN.admits(event) {
                     log::error!("an event of ours could not be written: {error}");
                 }
-                true
+                Room::Taken
             }
         }
     }
 }
 
 /// About how long this is as JSON, bytes. The keys and numbers in here are few and short.
-fn size(value: &Value) -> usize {
+pub(super) fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 2,
         Value::Array(values) => values.iter().map(size).sum(),

@@ -70,6 +70,7 @@ impl Invitations {
             meeting: meeting.to_owned(),
             user: user.clone(),
             host: false,
+            guest: false,
         })
     }
 

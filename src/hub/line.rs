@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::backlog::Backlog;
 use super::lock;
 use crate::journal_budget::LineBudget;
 
@@ -26,25 +27,6 @@ static STALLED: LineBudget = LineBudget::new(
     log::Level::Warn,
     "connections that took nothing and were cut",
 );
-
-/// Bytes given to a Socket.IO session and not sent yet: about that much memory.
-#[derive(Debug, Default)]
-pub(super) struct Backlog(AtomicUsize);
-
-impl Backlog {
-    pub(super) fn add(&self, bytes: usize) -> usize {
-        self.0.fetch_add(bytes, Ordering::Relaxed) + bytes
-    }
-
-    /// What is sent includes frames and heartbeats that nobody counted before, so this never goes below nothing.
-    pub(super) fn sent(&self, bytes: usize) {
-        let _ = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                Some(held.saturating_sub(bytes))
-            });
-    }
-}
 
 /// What may still happen on a connection; nothing of these at first. What arrives is thrown away. Not closed yet: closing with something unread resets the connection, and what was sent
 /// last would be lost on the way.
@@ -325,9 +307,9 @@ mod tests {
         let reading = tokio::spawn(async move { reader.read(&mut [0; 8]).await.unwrap() });
         // More than fits: it would stand still if nobody read.
         their_writer.write_all(&[1; 1000]).await.unwrap();
-        assert_eq!(backlog.add(6), 6);
+        backlog.add(None, 6);
         writer.write_all(b"bye").await.unwrap();
-        assert_eq!(backlog.add(0), 3);
+        assert_eq!(backlog.bytes(), 3);
         let mut said = [0; 3];
         their_reader.read_exact(&mut said).await.unwrap();
         assert_eq!(&said, b"bye");

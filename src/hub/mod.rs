@@ -11,6 +11,7 @@
 //! lock is free again, so every member hears everything in one order. Nothing is kept but the key of the tokens and
 //! the certificate: a restarted hub knows the members' tokens and nothing else.
 
+mod backlog;
 mod bucket;
 mod certificate;
 mod desk;

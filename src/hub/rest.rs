@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::desk::{Desk, unauthorized};
-use super::rooms::{row, unknown_meeting};
+use super::rooms::{Seat, row, unknown_meeting};
 use super::token::{Claims, new_user};
 use crate::journal_budget::LineBudget;
 use crate::room::{PeerId, Redacted};
@@ -59,6 +59,13 @@ struct Caller {
     /// By a member token.
     user: Option<PeerId>,
     host: bool,
+    guest: bool,
+}
+
+impl Caller {
+    fn seat(&self) -> Seat {
+        Seat::of(self.guest)
+    }
 }
 
 fn caller(
@@ -76,22 +83,24 @@ fn caller(
             return Ok(Caller {
                 user: None,
                 host: false,
+                guest: true,
             });
         }
         None => return Err(unauthorized("ask a host for a link to this meeting")),
     };
-    let (of, user, host) = match claims {
-        Claims::Link { meeting, host } => (meeting, None, host),
+    let (of, user, host, guest) = match claims {
+        Claims::Link { meeting, host } => (meeting, None, host, !host),
         Claims::Member {
             meeting,
             user,
             host,
-        } => (meeting, Some(user), host),
+            guest,
+        } => (meeting, Some(user), host, guest),
     };
     if of != meeting {
         return Err(unauthorized("the token is for another meeting"));
     }
-    Ok(Caller { user, host })
+    Ok(Caller { user, host, guest })
 }
 
 /// Who asks, before anything of a body is waited for. The connection of a right token is out of strangers' reach as long
@@ -146,7 +155,7 @@ async fn join(
 ) -> Result<Response, Refusal> {
     let (caller, _standby) = let_in(&desk, &meeting, &headers, client, &visit)?;
     ignore(&desk, body).await?;
-    desk.ask(|rooms| rooms.admits(&meeting, caller.user.as_ref()))
+    desk.ask(|rooms| rooms.admits(&meeting, caller.user.as_ref(), caller.seat()))
         .inspect_err(|refusal| {
             if REFUSED.admits_address(client.0.ip()) {
                 log::warn!(meeting = &*meeting; "a join was refused: {}", refusal.message);
@@ -167,6 +176,7 @@ async fn join(
         meeting: meeting.clone(),
         user: user.clone(),
         host: caller.host,
+        guest: caller.guest,
     });
     let answer = json!({
         "id": row(&user),

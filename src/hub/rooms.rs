@@ -39,6 +39,19 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// one go.
 const BURST: f64 = 2.0;
 
+/// Places that a meeting has for hosts and boxes beyond `[hub.limits] members`, so that no guests can keep them out.
+const KEPT: usize = 8;
+/// Kibibytes that one connection may send: a box that meets fifteen others sends some 500 at once.
+const VOLUME: Rate = Rate {
+    burst: 4096.0,
+    per_second: 512.0,
+};
+/// Events of one connection that are dropped before it is closed.
+const DROPS: Rate = Rate {
+    burst: 64.0,
+    per_second: 1.0,
+};
+
 static CLOSED: LineBudget = LineBudget::with(
     module_path!(),
     log::Level::Warn,
@@ -65,8 +78,25 @@ pub(super) struct Visitor {
     pub(super) user: PeerId,
     pub(super) name: String,
     pub(super) host: bool,
+    pub(super) guest: bool,
     /// By a token; without, the user id is only what the visitor says.
     pub(super) proven: bool,
+}
+
+/// Which places of a meeting somebody may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// One of `[hub.limits] members`.
+    Any,
+    /// A host's or a box's: one of those too, or one of [`KEPT`] more.
+    Kept,
+}
+
+impl Seat {
+    /// Guests are everybody who came by a guest link.
+    pub(super) fn of(guest: bool) -> Self {
+        if guest { Self::Any } else { Self::Kept }
+    }
 }
 
 /// What is to be done, in this order.
@@ -77,6 +107,8 @@ pub(super) enum Out {
         to: Vec<Sid>,
         event: &'static str,
         payload: Value,
+        /// Whose message caused it.
+        by: Option<Sid>,
     },
     /// The connection ends, with an `error` event before.
     Close {
@@ -145,6 +177,10 @@ struct Session {
     visitor: Visitor,
     state: State,
     bucket: Bucket,
+    /// Kibibytes that it may still send.
+    volume: Bucket,
+    /// Events that may still be dropped because their receivers cannot take them.
+    patience: Bucket,
 }
 
 /// All meetings of a hub.
@@ -155,6 +191,8 @@ pub(super) struct Rooms {
     meetings: BTreeMap<String, Meeting>,
     sessions: HashMap<Sid, Session>,
     out: Vec<Out>,
+    /// Whose message is being handled.
+    actor: Option<Sid>,
 }
 
 impl Rooms {
@@ -171,6 +209,7 @@ impl Rooms {
                 .collect(),
             sessions: HashMap::new(),
             out: Vec::new(),
+            actor: None,
         }
     }
 
@@ -197,7 +236,12 @@ impl Rooms {
     }
 
     /// Whether this user could join now.
-    pub(super) fn admits(&self, meeting: &str, user: Option<&PeerId>) -> Result<(), Refusal> {
+    pub(super) fn admits(
+        &self,
+        meeting: &str,
+        user: Option<&PeerId>,
+        seat: Seat,
+    ) -> Result<(), Refusal> {
         let Some(meeting) = self.meetings.get(meeting) else {
             return Err(unknown_meeting());
         };
@@ -209,7 +253,11 @@ impl Rooms {
             ));
         }
         let present = user.is_some_and(|user| meeting.of(user).is_some());
-        if !present && meeting.members.len() >= self.members {
+        let places = match seat {
+            Seat::Any => self.members,
+            Seat::Kept => self.members + KEPT,
+        };
+        if !present && meeting.members.len() >= places {
             return Err(Refusal::new(
                 StatusCode::CONFLICT,
                 "full",
@@ -226,7 +274,8 @@ impl Rooms {
         visitor: Visitor,
         now: Instant,
     ) -> Result<(), Refusal> {
-        self.admits(&visitor.meeting, Some(&visitor.user))?;
+        let seat = Seat::of(visitor.guest);
+        self.admits(&visitor.meeting, Some(&visitor.user), seat)?;
         let same: Vec<_> = self
             .sessions
             .iter()
@@ -254,13 +303,35 @@ impl Rooms {
                 until: now + PATIENCE,
             },
             bucket: Bucket::new(self.rate, now),
+            volume: Bucket::new(VOLUME, now),
+            patience: Bucket::new(DROPS, now),
         };
         self.sessions.insert(sid, session);
         Ok(())
     }
 
-    /// An event from a connection; `payload` is its first argument, `Null` if there is none.
-    pub(super) fn handle(&mut self, sid: Sid, event: &str, payload: &Value, now: Instant) {
+    /// An event from a connection; `payload` is its first argument, `Null` if there is none, and `bytes` about its size.
+    pub(super) fn handle(
+        &mut self,
+        sid: Sid,
+        event: &str,
+        payload: &Value,
+        bytes: usize,
+        now: Instant,
+    ) {
+        self.actor = Some(sid);
+        self.handle_as_actor(sid, event, payload, bytes, now);
+        self.actor = None;
+    }
+
+    fn handle_as_actor(
+        &mut self,
+        sid: Sid,
+        event: &str,
+        payload: &Value,
+        bytes: usize,
+        now: Instant,
+    ) {
         let Some(session) = self.sessions.get_mut(&sid) else {
             return;
         };
@@ -270,6 +341,13 @@ impl Rooms {
                 self.rate.per_second
             );
             self.close(sid, "rate", &message);
+            return;
+        }
+        if !session
+            .volume
+            .take_many(VOLUME, bytes.div_ceil(1024) as f64, now)
+        {
+            self.drop_of(sid, now);
             return;
         }
         let request = match payload::read(event, payload) {
@@ -300,9 +378,26 @@ impl Rooms {
         self.sessions.remove(&sid);
     }
 
-    /// A connection that does not take what it is sent.
+    /// A connection that cannot even be told who came and left.
     pub(super) fn stuck(&mut self, sid: Sid) {
         self.close(sid, "slow", "you do not take what you are sent fast enough");
+    }
+
+    /// Something of this connection was dropped: it sends more than is taken. It hears so, and is closed if it goes on.
+    pub(super) fn drop_of(&mut self, sid: Sid, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&sid) else {
+            return;
+        };
+        let is_first = session.patience.is_full(DROPS, now);
+        if !session.patience.take(DROPS, now) {
+            self.close(sid, "rate", "you send more than others can take");
+        } else if is_first {
+            let warning = json!({
+                "message": "what you send is dropped: it is more than others can take",
+                "code": "rate",
+            });
+            self.emit(vec![sid], "error", warning);
+        }
     }
 
     /// Time passes.
@@ -349,7 +444,13 @@ impl Rooms {
 
     fn emit(&mut self, to: Vec<Sid>, event: &'static str, payload: Value) {
         if !to.is_empty() {
-            self.out.push(Out::Emit { to, event, payload });
+            let by = self.actor;
+            self.out.push(Out::Emit {
+                to,
+                event,
+                payload,
+                by,
+            });
         }
     }
 
@@ -387,7 +488,7 @@ impl Rooms {
             self.joined(sid, &visitor);
             return;
         }
-        if let Err(refusal) = self.admits(meeting, Some(user)) {
+        if let Err(refusal) = self.admits(meeting, Some(user), Seat::of(visitor.guest)) {
             self.close(sid, refusal.code, &refusal.message);
             return;
         }

@@ -20,8 +20,9 @@ use socketioxide::socket::{DisconnectReason, Sid};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until};
 
-use super::desk::{Desk, LINGER, unauthorized};
-use super::line::{Backlog, Line};
+use super::backlog::{Backlog, SHARE_EVENTS};
+use super::desk::{Desk, LINGER, size, unauthorized};
+use super::line::Line;
 use super::payload;
 use super::query::{Asked, SUBPROTOCOL, Said, Transport, offered_token};
 use super::rest::bearer;
@@ -39,8 +40,8 @@ pub(super) const PATH: &str = "/socket.io/";
 const PING: Duration = Duration::from_secs(5);
 /// How long a client may take to join the namespace once it has a session, and to change from polling to a WebSocket.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Events a session may hold unsent: a full mesh's candidates come in one go.
-const QUEUE: usize = 1024;
+/// Events a session may hold unsent: the shares of more senders than a meeting has members.
+const QUEUE: usize = 32 * SHARE_EVENTS;
 /// Longest answer of the library that names a new session, bytes.
 const OPENING: usize = 1024;
 
@@ -360,8 +361,9 @@ fn listen(socket: &SocketRef, desk: &Arc<Desk>) {
         move |socket: SocketRef, Event(event): Event, TryData(payload): TryData<Value>| {
             // Without an argument, or with something that is no JSON.
             let payload = payload.unwrap_or_default();
+            let bytes = size(&payload);
             let is_in = hearing.tell(|rooms| {
-                rooms.handle(socket.id, &event, &payload, Instant::now());
+                rooms.handle(socket.id, &event, &payload, bytes, Instant::now());
                 rooms.is_in(socket.id)
             });
             if let Some(place) = socket.req_parts().extensions.get::<Place>()
@@ -439,12 +441,13 @@ fn visitor(
     let name = said("name")
         .or(query.name.as_deref())
         .and_then(payload::name);
-    let (meeting, user, host, proven) = match token.map(|token| desk.verify(token, client)) {
+    let (meeting, user, host, guest, proven) = match token.map(|token| desk.verify(token, client)) {
         Some(Ok(Claims::Member {
             meeting,
             user,
             host,
-        })) => (meeting, user, host, true),
+            guest,
+        })) => (meeting, user, host, guest, true),
         Some(Ok(Claims::Link { .. })) => {
             return Err(unauthorized(
                 "this is the token of a link; join over REST with it and connect with the token of the answer",
@@ -461,7 +464,7 @@ fn visitor(
                     })
             };
             let user = PeerId::new(&id(users.clone(), "userId")?);
-            (id(meetings.clone(), "meetingId")?, user, false, false)
+            (id(meetings.clone(), "meetingId")?, user, false, true, false)
         }
         None => {
             return Err(unauthorized(
@@ -484,6 +487,7 @@ fn visitor(
         user,
         name,
         host,
+        guest,
         proven,
     })
 }

@@ -29,6 +29,8 @@ pub(super) enum Claims {
         meeting: String,
         user: PeerId,
         host: bool,
+        /// Somebody who came by a guest link. A member who is neither guest nor host is a box.
+        guest: bool,
     },
 }
 
@@ -50,6 +52,8 @@ struct Signed {
     user: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     host: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    guest: Option<bool>,
 }
 
 /// The key that signs a hub's tokens. Whoever has it can make any token; a new one makes every token void.
@@ -101,16 +105,19 @@ impl HubKey {
                 role: if *host { Role::Host } else { Role::Guest },
                 user: None,
                 host: None,
+                guest: None,
             },
             Claims::Member {
                 meeting,
                 user,
                 host,
+                guest,
             } => Signed {
                 meeting: meeting.clone(),
                 role: Role::Member,
                 user: Some(user.as_str().to_owned()),
                 host: Some(*host),
+                guest: guest.then_some(true),
             },
         };
         let claims = serde_json::to_vec(&signed).expect("texts and flags always make JSON");
@@ -134,20 +141,22 @@ impl HubKey {
             role,
             user,
             host,
+            guest,
         } = serde_json::from_slice(&claims).ok()?;
-        match (role, user, host) {
-            (Role::Guest, None, None) => Some(Claims::Link {
+        match (role, user, host, guest) {
+            (Role::Guest, None, None, None) => Some(Claims::Link {
                 meeting,
                 host: false,
             }),
-            (Role::Host, None, None) => Some(Claims::Link {
+            (Role::Host, None, None, None) => Some(Claims::Link {
                 meeting,
                 host: true,
             }),
-            (Role::Member, Some(user), host) => Some(Claims::Member {
+            (Role::Member, Some(user), host, guest) => Some(Claims::Member {
                 meeting,
                 user: PeerId::new(&user),
                 host: host.unwrap_or(false),
+                guest: guest.unwrap_or(false),
             }),
             _ => None,
         }
@@ -194,6 +203,7 @@ mod tests {
             meeting: "main".into(),
             user: PeerId::new("box"),
             host,
+            guest: !host,
         }
     }
 
@@ -309,7 +319,7 @@ mod tests {
 
         #[test]
         fn any_meeting_and_user_survive(meeting in "\\PC{1,128}", user in "\\PC{1,128}", host: bool) {
-            let claims = Claims::Member { meeting, user: PeerId::new(&user), host };
+            let claims = Claims::Member { meeting, user: PeerId::new(&user), host, guest: !host };
             prop_assert_eq!(key().verify(&key().sign(&claims).0), Some(claims));
         }
     }

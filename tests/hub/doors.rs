@@ -131,6 +131,26 @@ async fn tokens_cannot_be_tried_fast() {
 }
 
 #[tokio::test]
+async fn wrong_tokens_keep_no_right_one_of_their_address_out() {
+    let mut hub = Running::start(|_| {}).await;
+    for number in 0..40 {
+        hub.rest("POST", JOIN, Some(&format!("a.{number}"))).await;
+        let mut joins = vec![hub.guest_link.clone()];
+        joins.extend((number == 39).then(|| hub.host_link.clone()));
+        for link in joins {
+            let (user, token) = hub.join_by(&link).await;
+            if number % 10 == 9 {
+                let mut member = Raw::with(&hub, &token).await;
+                member.join(&user).await;
+                member.until("meeting:joined").await;
+            }
+        }
+    }
+    Raw::joined(&hub, "a").await;
+    hub.stop().await;
+}
+
+#[tokio::test]
 async fn an_open_hub_asks_for_nothing_and_still_knows_a_wrong_token() {
     let mut hub = Running::start(|options| options.settings.access = HubAccess::Open).await;
     assert_eq!(link_token(&hub.guest_link), None);

@@ -176,14 +176,6 @@ impl Raw {
         Some((name.clone(), payload.clone()))
     }
 
-    /// Waits for the next event but leaves it. May be cancelled.
-    pub(crate) async fn peek(&mut self) {
-        let mut byte = [0];
-        if self.buffer.is_empty() {
-            let _ = self.stream.peek(&mut byte).await;
-        }
-    }
-
     /// Skips to an event; its payload.
     pub(crate) async fn until(&mut self, wished: &str) -> Value {
         loop {

@@ -34,6 +34,7 @@ fn unfinished(hub: &Running) -> Vec<String> {
         format!("GET / HTTP/1.1\r\n{host}X-Long: "),
         body(""),
         body("Authorization: Basic eDp5\r\n"),
+        body("Authorization: Bearer a.b\r\n"),
         format!("POST {JOIN} HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n5\r\n{{"),
         // Sessions that go no further, over a WebSocket and by polling.
         format!(

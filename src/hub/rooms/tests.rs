@@ -31,7 +31,8 @@ impl World {
     }
 
     fn say(&mut self, sid: Sid, event: &str, payload: Value) {
-        self.rooms.handle(sid, event, &payload, self.now);
+        let bytes = payload.to_string().len();
+        self.rooms.handle(sid, event, &payload, bytes, self.now);
     }
 
     fn joined(&mut self, user: &str) -> Sid {
@@ -61,9 +62,9 @@ impl World {
             orders
                 .iter()
                 .filter_map(|order| match order {
-                    Out::Emit { to, event, payload } => {
-                        to.contains(&sid).then(|| (*event, payload.clone()))
-                    }
+                    Out::Emit {
+                        to, event, payload, ..
+                    } => to.contains(&sid).then(|| (*event, payload.clone())),
                     Out::Close { sid: of, code, .. } => {
                         (*of == sid).then_some((*code, Value::Null))
                     }
@@ -79,6 +80,7 @@ fn visitor(user: &str) -> Visitor {
         user: PeerId::new(user),
         name: format!("Name of {user}"),
         host: user == "host",
+        guest: !matches!(user, "host" | "box"),
         proven: true,
     }
 }
