@@ -69,10 +69,14 @@ pub fn beside(path: &Path) -> PathBuf {
 }
 
 fn write(path: &Path, content: &[u8], mode: u32) -> std::io::Result<File> {
+    // What lies there is removed, never opened: it may be a link to another file, or a pipe that makes the program wait.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(mode)
         .open(path)?;
     // The mode above holds for new files only, and less the umask.

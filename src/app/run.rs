@@ -103,7 +103,8 @@ pub(super) async fn serve(options: RunOptions) -> Result<()> {
         StatePlaces::from_environment(source.state_dir.clone(), settings.state_dir.clone());
     let state_directory = host::state_directory(&places, &state_id(&settings))?;
     host::create_state_directory(&state_directory)?;
-    let store = Store::open(&state_directory)?;
+    let runtime = control::runtime_directory(std::env::var_os("RUNTIME_DIRECTORY").as_deref());
+    let store = Store::open(&state_directory, runtime.as_deref())?;
     let persisted = store.load();
     let socket_path = settings.control.socket.clone().unwrap_or_else(|| {
         control::default_socket(std::env::var_os("RUNTIME_DIRECTORY").as_deref())

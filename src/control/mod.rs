@@ -51,7 +51,7 @@ pub use mirror::{
 };
 pub use protocol::{ErrorCode, Reply, ReplyError, Request, Wish};
 pub use server::serve;
-pub use socket::{ControlSocket, default_socket};
+pub use socket::{ControlSocket, default_socket, runtime_directory};
 pub use text::{describe_event, describe_status, summarize, visible};
 
 /// Why the control socket or the page cannot be opened.

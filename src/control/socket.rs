@@ -15,12 +15,16 @@ const GROUP: &str = "huddled";
 /// Owner and group may connect (write permission, unix(7)).
 const MODE: u32 = 0o660;
 
-/// Where the socket lies unless somebody says otherwise: `$RUNTIME_DIRECTORY/control.sock` (of several
-/// directories, separated by colons, the first), else `/run/huddled/control.sock`.
-pub fn default_socket(runtime_directory: Option<&OsStr>) -> PathBuf {
-    runtime_directory
-        .and_then(|list| std::env::split_paths(list).next())
-        .filter(|path| path.is_absolute())
+/// The service's runtime directory, from `$RUNTIME_DIRECTORY` (systemd.exec(5)): of several, separated by colons, the first.
+pub fn runtime_directory(list: Option<&OsStr>) -> Option<PathBuf> {
+    let first = std::env::split_paths(list?).next()?;
+    first.is_absolute().then_some(first)
+}
+
+/// Where the socket lies unless somebody says otherwise: `control.sock` in the runtime directory, else
+/// `/run/huddled/control.sock`.
+pub fn default_socket(list: Option<&OsStr>) -> PathBuf {
+    runtime_directory(list)
         .unwrap_or_else(|| PathBuf::from("/run/huddled"))
         .join("control.sock")
 }

@@ -8,6 +8,7 @@ mod link;
 mod notify;
 mod places;
 mod signals;
+mod state_document;
 mod store;
 mod watch;
 

@@ -1,35 +1,31 @@
 //! The state file: whether microphone and camera were closed when the process ended, and in which place.
+//!
+//! A state that opens is only as good as the ability to take it back. So the file is taken as open only where it can be
+//! written at the start, and what could not be written is kept in the runtime directory, for a restart in the same boot.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-use serde::{Deserialize, Serialize};
 
 use crate::events::EventSender;
 use crate::files::{self, Unsynced};
 use crate::room::{Event, Persisted, PersistedState};
 
 use super::HostError;
+use super::state_document::{self as document, Found};
 
 /// Name of the file in the state directory.
 const FILE: &str = "state.toml";
 /// Where it is written before it is renamed into place.
 const TEMPORARY: &str = "state.toml.new";
-/// Format of the file; another one is not understood.
-const VERSION: u32 = 1;
+/// Says that this is not the first start in this directory.
+const MARK: &str = "started";
+/// Others that say so: a state or mark that was being written, the copies of the accepted configuration, and remote files.
+const SIGNS: [&str; 4] = [TEMPORARY, "started.new", "accepted.toml", "remote"];
+/// Name of the copy in the runtime directory: what could not be written to the state directory.
+const UNSAVED: &str = "unsaved-state.toml";
 /// Orders that may wait for the disk; beyond it the oldest is given up, never the newest.
 const WAITING: usize = 64;
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    version: u32,
-    muted: bool,
-    camera_off: bool,
-    place: String,
-}
 
 /// The state file and the one thread that writes it.
 ///
@@ -37,48 +33,52 @@ struct Document {
 /// one, the newest, and each is reported. Dropping the store finishes what waits.
 #[derive(Debug)]
 pub struct Store {
-    directory: PathBuf,
+    files: Files,
     queue: Arc<Queue>,
     writer: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Store {
-    /// A store for the state file in `directory`, which exists.
-    pub fn open(directory: &Path) -> Result<Self, HostError> {
+    /// A store for the state file in `directory`, which exists. `runtime` is the service's runtime directory, which a power
+    /// cut empties.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn open(directory: &Path, runtime: Option<&Path>) -> Result<Self, HostError> {
+        let files = Files {
+            directory: directory.to_owned(),
+            runtime: runtime.map(Path::to_owned),
+            machine: document::machine(),
+        };
         let queue = Arc::new(Queue::default());
         let writer = std::thread::Builder::new()
             .name("state".to_owned())
             .spawn({
                 let queue = Arc::clone(&queue);
-                let directory = directory.to_owned();
-                move || write_orders(&directory, &queue)
+                let files = files.clone();
+                move || write_orders(&files, &queue)
             })
             .map_err(|source| HostError::Setup {
                 what: "the thread that writes the state file",
                 source,
             })?;
         Ok(Self {
-            directory: directory.to_owned(),
+            files,
             queue,
             writer: Some(writer),
         })
     }
 
-    /// What the file says. Anything that is not exactly what this version writes is [`Persisted::Unreadable`],
-    /// and the reason is logged. Reads a small file; for the start.
+    /// What the files say; for the start. Anything that is not exactly what this version writes is [`Persisted::Unreadable`],
+    /// and so is a state that opens something while the directory cannot be written. The reason is logged.
+    /// [`Persisted::Absent`] is the first start ever, which is marked before this returns.
     pub fn load(&self) -> Persisted {
-        let path = self.directory.join(FILE);
-        let understood = match std::fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Persisted::Absent,
-            Err(error) => Err(error.to_string()),
-            Ok(text) => parse(&text),
-        };
-        match understood {
-            Ok(state) => Persisted::Known(state),
+        match self.files.load() {
+            Ok(persisted) => persisted,
             Err(reason) => {
                 log::error!(
                     "{}: the state file cannot be used, so microphone and camera start closed: {reason}",
-                    path.display()
+                    self.files.state().display()
                 );
                 Persisted::Unreadable
             }
@@ -169,7 +169,7 @@ impl Order {
     }
 }
 
-fn write_orders(directory: &Path, queue: &Queue) {
+fn write_orders(files: &Files, queue: &Queue) {
     let mut complained_of = None;
     loop {
         let orders = queue.take();
@@ -177,9 +177,10 @@ fn write_orders(directory: &Path, queue: &Queue) {
             return;
         };
         let sync = orders.iter().any(|order| order.sync);
-        let written = replace(directory, &newest.state, sync);
+        let written = files.replace(&newest.state, sync);
+        files.keep_unsaved(written.is_err().then_some(&newest.state));
         let error = written.as_ref().err().map(|error| {
-            let text = format!("{}: {error}", directory.join(FILE).display());
+            let text = format!("{}: {error}", files.state().display());
             // Once for a row of failures: the room orders it again and again until it succeeds.
             if complained_of.as_ref() != Some(&text) {
                 log::error!("the state file is not written: {text}");
@@ -195,55 +196,129 @@ fn write_orders(directory: &Path, queue: &Queue) {
         {
             log::warn!(
                 "{}: written, but not synced to the disk: {error}",
-                directory.join(FILE).display()
+                files.state().display()
             );
         }
     }
 }
 
-// Puts a whole new file in the place of the old one. Before it is synced, a power cut may also leave an empty file, which
-// is unreadable and so starts closed.
-fn replace(
-    directory: &Path,
-    state: &PersistedState,
-    sync: bool,
-) -> std::io::Result<Option<Unsynced>> {
-    let document = Document {
-        version: VERSION,
-        muted: state.muted,
-        camera_off: state.camera_off,
-        place: state.place.clone(),
-    };
-    let text = toml::to_string(&document).map_err(std::io::Error::other)?;
-    let (path, temporary) = (directory.join(FILE), directory.join(TEMPORARY));
-    match sync {
-        true => {
-            files::replace(&path, &temporary, text.as_bytes(), files::SECRET)?;
-            Ok(None)
-        }
-        false => {
-            files::replace_unsynced(&path, &temporary, text.as_bytes(), files::SECRET).map(Some)
-        }
-    }
+/// Where the state lies.
+#[derive(Clone, Debug)]
+struct Files {
+    directory: PathBuf,
+    runtime: Option<PathBuf>,
+    machine: Option<String>,
 }
 
-fn parse(text: &str) -> Result<PersistedState, String> {
-    // `toml`'s message quotes the line; the file holds no secret.
-    let document: Document = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-    let Document {
-        version,
-        muted,
-        camera_off,
-        place,
-    } = document;
-    if version != VERSION {
-        return Err(format!("its version is {version}, not {VERSION}"));
+impl Files {
+    fn state(&self) -> PathBuf {
+        self.directory.join(FILE)
     }
-    Ok(PersistedState {
-        muted,
-        camera_off,
-        place,
-    })
+
+    /// An error says why everything starts closed.
+    fn load(&self) -> Result<Persisted, String> {
+        let mut state = match document::read(&self.state(), self.machine.as_deref()) {
+            Found::Unusable(reason) => return Err(reason),
+            Found::Nothing => return self.first_start(),
+            Found::State(state) => state,
+        };
+        if let Some(unsaved) = self.unsaved()? {
+            // Never more open than either: which of them is newer does not matter.
+            state.muted |= unsaved.muted;
+            state.camera_off |= unsaved.camera_off;
+        }
+        if !(state.muted && state.camera_off) {
+            self.replace(&state, true)
+                .and_then(|_| self.mark())
+                .map_err(|error| {
+                    format!(
+                        "it opens something and cannot be written ({error}); free space or repair the disk"
+                    )
+                })?;
+        } else if let Err(error) = self.mark() {
+            log::debug!("{}: {error}", self.directory.join(MARK).display());
+        }
+        Ok(Persisted::Known(state))
+    }
+
+    /// There is no state: the first start, if nothing speaks against it and its mark can be written.
+    fn first_start(&self) -> Result<Persisted, String> {
+        let is_there = |name: &&str| self.directory.join(name).symlink_metadata().is_ok();
+        if let Some(sign) = [MARK].iter().chain(&SIGNS).find(|name| is_there(name)) {
+            return Err(format!(
+                "it is lost, for this box has started before: {sign} is there"
+            ));
+        }
+        if self.unsaved()?.is_some() {
+            return Err("it is lost, for this box has started before".to_owned());
+        }
+        self.mark().map_err(|error| {
+            format!(
+                "{} cannot be written ({error}); free space or repair the disk",
+                self.directory.join(MARK).display()
+            )
+        })?;
+        Ok(Persisted::Absent)
+    }
+
+    fn mark(&self) -> std::io::Result<()> {
+        let mark = self.directory.join(MARK);
+        if mark.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        let text = b"This box has started before. Without this file and the state, the next start is its first one.\n";
+        files::replace(&mark, &files::beside(&mark), text, files::SECRET)
+    }
+
+    /// Puts a whole new file in the place of the old one. Before it is synced, a power cut may also leave an empty file,
+    /// which is unreadable and so starts closed.
+    fn replace(&self, state: &PersistedState, sync: bool) -> std::io::Result<Option<Unsynced>> {
+        let text = document::write(state, self.machine.as_deref())?;
+        let (path, temporary) = (self.state(), self.directory.join(TEMPORARY));
+        match sync {
+            true => {
+                files::replace(&path, &temporary, text.as_bytes(), files::SECRET)?;
+                Ok(None)
+            }
+            false => {
+                files::replace_unsynced(&path, &temporary, text.as_bytes(), files::SECRET).map(Some)
+            }
+        }
+    }
+
+    /// What an earlier process of this boot could not write.
+    fn unsaved(&self) -> Result<Option<PersistedState>, String> {
+        let Some(runtime) = &self.runtime else {
+            return Ok(None);
+        };
+        let path = runtime.join(UNSAVED);
+        match document::read(&path, self.machine.as_deref()) {
+            Found::Nothing => Ok(None),
+            Found::State(state) => Ok(Some(state)),
+            Found::Unusable(reason) => Err(format!("{}: {reason}", path.display())),
+        }
+    }
+
+    /// Keeps what could not be written where it outlives a crash of this process, or removes what was kept.
+    fn keep_unsaved(&self, state: Option<&PersistedState>) {
+        let Some(runtime) = &self.runtime else {
+            return;
+        };
+        let path = runtime.join(UNSAVED);
+        let done = match state {
+            Some(state) => document::write(state, self.machine.as_deref()).and_then(|text| {
+                let temporary = files::beside(&path);
+                files::replace_unsynced(&path, &temporary, text.as_bytes(), files::SECRET).map(drop)
+            }),
+            None => match std::fs::remove_file(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            },
+        };
+        if let Err(error) = done {
+            log::warn!("{}: {error}", path.display());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -301,7 +376,7 @@ pub(super) mod tests {
         let directory = TemporaryDirectory::new("store-roundtrip");
         let (sender, mut events) = EventSender::channel();
         for sync in [false, true] {
-            let store = Store::open(directory.path()).unwrap();
+            let store = Store::open(directory.path(), None).unwrap();
             let written = state(sync, "https://example.org \"quoted\"\nmeeting");
             store.write(written.clone(), sync, &sender);
             assert_eq!(next(&mut events), (written.clone(), None));
@@ -313,10 +388,107 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_lost_state_is_no_first_start() {
+        for sign in [MARK].iter().chain(&SIGNS) {
+            let directory = TemporaryDirectory::new(&format!("store-lost-{sign}"));
+            let store = Store::open(directory.path(), None).unwrap();
+            std::fs::write(directory.path().join(sign), "").unwrap();
+            assert_eq!(store.load(), Persisted::Unreadable, "{sign}");
+        }
+        let directory = TemporaryDirectory::new("store-lost");
+        let store = Store::open(directory.path(), None).unwrap();
+        assert_eq!(store.load(), Persisted::Absent);
+        assert_eq!(store.load(), Persisted::Unreadable, "the second start");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_unreadable_and_nobody_waits_for_it() {
+        let directory = TemporaryDirectory::new("store-odd");
+        let path = directory.path().join(FILE);
+        let store = Store::open(directory.path(), None).unwrap();
+        for target in ["nowhere", "/dev/zero", "elsewhere.toml"] {
+            let other = directory.path().join("elsewhere.toml");
+            let text = document::write(&state(false, "p"), None).unwrap();
+            std::fs::write(other, text).unwrap();
+            std::os::unix::fs::symlink(target, &path).unwrap();
+            assert_eq!(store.load(), Persisted::Unreadable, "{target}");
+            std::fs::remove_file(&path).unwrap();
+        }
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        assert_eq!(store.load(), Persisted::Unreadable);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, vec![b'#'; 1 << 20]).unwrap();
+        assert_eq!(store.load(), Persisted::Unreadable);
+    }
+
+    #[test]
+    fn a_state_that_opens_and_cannot_be_written_starts_closed() {
+        let directory = TemporaryDirectory::new("store-stuck");
+        let (sender, mut events) = EventSender::channel();
+        let store = Store::open(directory.path(), None).unwrap();
+        let closed = PersistedState {
+            muted: true,
+            camera_off: true,
+            place: "p".to_owned(),
+        };
+        for (written, expected) in [
+            (state(false, "p"), Persisted::Unreadable),
+            (closed.clone(), Persisted::Known(closed)),
+        ] {
+            store.write(written, true, &sender);
+            next(&mut events);
+            // A folder where the temporary file belongs; permissions would not stop root.
+            let temporary = directory.path().join(TEMPORARY);
+            std::fs::create_dir(&temporary).unwrap();
+            assert_eq!(store.load(), expected);
+            std::fs::remove_dir(&temporary).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_press_that_was_not_saved_outlives_a_crash_and_never_opens() {
+        let [directory, runtime] = ["store-disk", "store-run"].map(TemporaryDirectory::new);
+        let (sender, mut events) = EventSender::channel();
+        let open = || Store::open(directory.path(), Some(runtime.path())).unwrap();
+        let store = open();
+        store.write(state(false, "p"), true, &sender);
+        next(&mut events);
+        let temporary = directory.path().join(TEMPORARY);
+        std::fs::create_dir(&temporary).unwrap();
+        store.write(state(true, "p"), true, &sender);
+        assert!(next(&mut events).1.is_some());
+        // The disk is well again when the next process starts.
+        std::fs::remove_dir(&temporary).unwrap();
+        let both = PersistedState {
+            muted: true,
+            camera_off: true,
+            place: "p".to_owned(),
+        };
+        assert_eq!(open().load(), Persisted::Known(both));
+        // Once a state was written, nothing is kept.
+        store.write(state(false, "p"), true, &sender);
+        next(&mut events);
+        assert!(!runtime.path().join(UNSAVED).exists());
+        std::fs::write(runtime.path().join(UNSAVED), "nonsense").unwrap();
+        assert_eq!(open().load(), Persisted::Unreadable);
+    }
+
+    #[test]
+    fn a_state_of_version_0_1_0_is_kept() {
+        let directory = TemporaryDirectory::new("store-upgrade");
+        let text = "version = 1\nmuted = false\ncamera_off = true\nplace = \"p\"\n";
+        std::fs::write(directory.path().join(FILE), text).unwrap();
+        let store = Store::open(directory.path(), None).unwrap();
+        assert_eq!(store.load(), Persisted::Known(state(false, "p")));
+        assert!(directory.path().join(MARK).exists());
+    }
+
+    #[test]
     fn the_first_start_ever_finds_nothing() {
         let directory = TemporaryDirectory::new("store-absent");
         assert_eq!(
-            Store::open(directory.path()).unwrap().load(),
+            Store::open(directory.path(), None).unwrap().load(),
             Persisted::Absent
         );
     }
@@ -324,7 +496,7 @@ pub(super) mod tests {
     #[test]
     fn anything_but_what_this_version_writes_is_unreadable() {
         let directory = TemporaryDirectory::new("store-unreadable");
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(directory.path(), None).unwrap();
         for content in [
             &b""[..],
             b"\xff\xfe",
@@ -347,7 +519,7 @@ pub(super) mod tests {
     fn every_write_is_reported_in_order_and_the_newest_stays() {
         let directory = TemporaryDirectory::new("store-order");
         let (sender, mut events) = EventSender::channel();
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(directory.path(), None).unwrap();
         let states: Vec<_> = (0..40)
             .map(|i| state(i % 2 == 0, &format!("place {i}")))
             .collect();
@@ -367,12 +539,12 @@ pub(super) mod tests {
     fn dropping_the_store_finishes_what_waits() {
         let directory = TemporaryDirectory::new("store-drop");
         let (sender, mut events) = EventSender::channel();
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(directory.path(), None).unwrap();
         store.write(state(true, "last"), false, &sender);
         drop(store);
         assert!(events.try_recv().is_ok(), "it is reported already");
         assert_eq!(
-            Store::open(directory.path()).unwrap().load(),
+            Store::open(directory.path(), None).unwrap().load(),
             Persisted::Known(state(true, "last"))
         );
     }
@@ -381,7 +553,7 @@ pub(super) mod tests {
     fn a_failed_write_is_reported_with_its_file_and_the_old_content_stays() {
         let directory = TemporaryDirectory::new("store-failure");
         let (sender, mut events) = EventSender::channel();
-        let store = Store::open(directory.path()).unwrap();
+        let store = Store::open(directory.path(), None).unwrap();
         store.write(state(true, "old"), true, &sender);
         next(&mut events);
         // A folder where the temporary file belongs; permissions would not stop root.
@@ -390,6 +562,7 @@ pub(super) mod tests {
         let (reported, error) = next(&mut events);
         assert_eq!(reported, state(false, "new"));
         assert!(error.unwrap().contains(FILE));
+        std::fs::remove_dir(directory.path().join(TEMPORARY)).unwrap();
         assert_eq!(store.load(), Persisted::Known(state(true, "old")));
     }
 
@@ -399,7 +572,11 @@ pub(super) mod tests {
         let (sender, mut events) = EventSender::channel();
         // A store without its writer is one whose disk hangs.
         let store = Store {
-            directory: directory.path().to_owned(),
+            files: Files {
+                directory: directory.path().to_owned(),
+                runtime: None,
+                machine: None,
+            },
             queue: Arc::default(),
             writer: None,
         };
