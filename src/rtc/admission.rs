@@ -17,7 +17,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::early::Early;
 use super::health::Counters;
@@ -27,11 +27,19 @@ use super::stun::{
     ALLOCATE, BINDING, BINDING_INDICATION, CHANNEL_BIND, DATA_INDICATION, ERROR, SEND_INDICATION,
     SUCCESS, Stun, Transaction,
 };
+use crate::clock::monotonic;
+use crate::room::{Allowance, Rate};
 
 /// Known addresses of one connection: more than a peer has interfaces and translators.
 const ADDRESSES: usize = 32;
 /// Descriptions whose credentials are good, of each side.
 const DESCRIPTIONS: usize = 8;
+/// Addresses that prove themselves by a check of their own. The library makes a peer-reflexive candidate of each
+/// (RFC 8445 section 7.3.1.3) and never forgets it; a peer behind a symmetric NAT has one for each of its sockets and ours.
+const NEWCOMERS: Rate = Rate {
+    burst: 64,
+    every: Duration::from_secs(5),
+};
 /// Binding requests under way. The library forgets a request after 4 s, in which 80 checks and some keep-alives leave.
 const TRANSACTIONS: usize = 256;
 /// TURN servers of one connection.
@@ -93,6 +101,7 @@ struct State {
     records: Records,
     early: Early,
     checks: Checks,
+    newcomers: Allowance,
 }
 
 impl fmt::Debug for Gate {
@@ -229,6 +238,10 @@ impl State {
         self.known.push(address);
     }
 
+    fn admits_newcomer(&mut self) -> bool {
+        self.newcomers.take(NEWCOMERS, monotonic()).is_ok()
+    }
+
     /// Judges what came over the wire, by its first byte (RFC 7983 section 7).
     fn judge(&mut self, socket: u64, datagram: &[u8], from: SocketAddr) -> Verdict {
         let (inner, peer) = match self.unwrap(socket, datagram, from) {
@@ -323,10 +336,11 @@ impl State {
                     rest.is_some_and(|rest| rest.first() == Some(&b':'))
                         && stun.is_signed_with(message, own.password.as_bytes())
                 });
-                if proves {
+                let admitted = proves && (self.is_known(from) || self.admits_newcomer());
+                if admitted {
                     self.learn_address(from);
                 }
-                proves
+                admitted
             }
             ANSWER | REFUSAL => {
                 let mut requests = self.requests.iter();

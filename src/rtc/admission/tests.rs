@@ -85,6 +85,21 @@ fn a_signed_check_lets_its_sender_in_and_nobody_else() {
 }
 
 #[test]
+fn a_member_who_checks_from_thousands_of_ports_becomes_few_candidates() {
+    let gate = gate();
+    let passed = (0..5_000)
+        .filter(|port| gate.comes_in(0, &check(1, 2, 1), at(1, 2_000 + port)) == Verdict::PassStun)
+        .count();
+    // The burst, and one more in 5 s on a slow machine.
+    assert!((64..80).contains(&passed), "{passed}");
+    // Who answers a check of ours is not counted.
+    let check = self::check(2, 1, 2);
+    assert!(gate.goes_out(0, &check, at(9, 9_000)));
+    let answer = gate.comes_in(0, &answer(SUCCESS, 2), at(9, 9_000));
+    assert_eq!(answer, Verdict::PassStun);
+}
+
+#[test]
 fn an_answer_counts_from_where_the_check_went_and_with_the_right_signature() {
     for kind in [SUCCESS, ERROR] {
         let gate = gate();
