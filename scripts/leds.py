@@ -23,6 +23,7 @@ ROWS = [
     ("status", RED, "DoubleBlink", "failed"),
     ("status", AMBER, "Blink", "reconnecting"),
     ("status", WHITE, "FastPulse", "starting"),
+    ("status", AMBER, "SlowBlink", "attention: the disk takes no state"),
     ("status", GREEN, "Steady", "in a meeting with others"),
     ("status", WHITE, "SlowPulse", "ready: alone or unconfigured"),
 ]

@@ -19,6 +19,8 @@ pub(super) struct View {
     pub(super) failed: bool,
     /// The server or a present peer.
     pub(super) reconnecting: bool,
+    /// The state of microphone and camera would not survive a power cut.
+    pub(super) unsaved: bool,
     pub(super) connected_peers: usize,
 }
 
@@ -56,6 +58,9 @@ impl Lights {
             Pattern::new(Color::Amber, Shape::Blink)
         } else if view.starting {
             Pattern::new(Color::White, Shape::FastPulse)
+        } else if view.unsaved {
+            // Attention: somebody has to look after the box, and the meeting goes on.
+            Pattern::new(Color::Amber, Shape::SlowBlink)
         } else if view.connected_peers > 0 {
             Pattern::new(Color::Green, Shape::Steady)
         } else {
@@ -104,6 +109,7 @@ mod tests {
         camera_lost: false,
         failed: false,
         reconnecting: false,
+        unsaved: false,
         connected_peers: 0,
     };
 
@@ -119,6 +125,7 @@ mod tests {
             failed: true,
             reconnecting: true,
             starting: true,
+            unsaved: true,
             connected_peers: 2,
             ..IDLE
         };
@@ -130,6 +137,8 @@ mod tests {
         view.reconnecting = false;
         assert_eq!(status(&view), (Color::White, Shape::FastPulse));
         view.starting = false;
+        assert_eq!(status(&view), (Color::Amber, Shape::SlowBlink));
+        view.unsaved = false;
         assert_eq!(status(&view), (Color::Green, Shape::Steady));
         view.connected_peers = 0;
         assert_eq!(status(&view), (Color::White, Shape::SlowPulse));

@@ -86,6 +86,7 @@ impl Room {
             camera_lost: false,
             failed: false,
             reconnecting: false,
+            unsaved: false,
             connected_peers: 0,
         });
         let snapshot = RoomSnapshot {

@@ -395,6 +395,11 @@ impl Media {
         }
     }
 
+    /// The present state would not survive a power cut.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.file.is_unsaved()
+    }
+
     fn persist(&mut self, sync: bool, settings: &RoomSettings, out: &mut Outbox, now: Timestamp) {
         let state = PersistedState {
             muted: self.microphone.closed,

@@ -5,6 +5,9 @@ use super::super::snapshot::{PeerPhase, RoomSnapshot, SignalingState};
 use super::super::types::{Color, ConnectionState};
 use super::{Life, Room};
 
+/// Shown while the state file cannot be written.
+const UNSAVED: &str = "Mute and camera state will not survive a power cut: the state file cannot be written. Free space or repair the disk";
+
 impl Room {
     fn reconnecting_peers(&self) -> usize {
         self.roster
@@ -52,6 +55,7 @@ impl Room {
             camera_lost: self.media.camera_lost,
             failed: self.is_refused() || nobody_reachable,
             reconnecting: self.is_server_away() || self.reconnecting_peers() > 0,
+            unsaved: self.media.is_unsaved(),
             connected_peers: self.connected_peers(),
         }
     }
@@ -65,6 +69,7 @@ impl Room {
         }
         match self.reconnecting_peers() {
             // What people in the room see happening comes first.
+            0 if self.media.is_unsaved() => Some(UNSAVED.to_owned()),
             0 => self.settings.complaint.clone(),
             count => Some(format!("Reconnecting to {count} peer(s)")),
         }
@@ -145,7 +150,11 @@ impl Room {
             true => ", server not encrypted",
             false => "",
         };
-        match &self.settings.complaint {
+        let complaint = match self.media.is_unsaved() {
+            true => Some(UNSAVED),
+            false => self.settings.complaint.as_deref(),
+        };
+        match complaint {
             Some(complaint) => format!("{place}, {microphone}{unencrypted}; {complaint}"),
             None => format!("{place}, {microphone}{unencrypted}"),
         }

@@ -78,6 +78,11 @@ impl StateFile {
         self.rewrite_at = Some(now + REWRITE_AFTER);
     }
 
+    /// The disk has not taken the present state: it would not survive a power cut.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.rewrite_at.is_some()
+    }
+
     pub(super) fn is_writing(&self) -> bool {
         !self.writing.is_empty()
     }

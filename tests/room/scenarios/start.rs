@@ -179,3 +179,40 @@ fn a_first_start_that_cannot_be_written_stays_closed_until_somebody_presses() {
         assert!(!effects.contains(&Effect::SetCamera { off: false }));
     }
 }
+
+#[test]
+fn a_press_that_the_disk_does_not_take_works_and_is_shown_until_it_is_written() {
+    let mut bench = Bench::joined(&[]);
+    bench.answers = false;
+    bench.press(Button::Mic);
+    let state = PersistedState {
+        muted: true,
+        camera_off: false,
+        place: settings().place,
+    };
+    let written = |error: Option<&str>| Event::StatePersisted {
+        state: state.clone(),
+        error: error.map(str::to_owned),
+    };
+    bench.tell(Event::MicrophoneConfirmed { muted: true });
+    bench.tell(written(Some("read-only file system")));
+    let shown = bench.room.snapshot();
+    assert_eq!(shown.microphone_confirmed, Some(true), "the press works");
+    let banner = shown.banner.unwrap_or_default();
+    assert!(banner.contains("power cut"), "{banner}");
+    let attention = Pattern::new(Color::Amber, Shape::SlowBlink);
+    assert_eq!(shown.led_status, attention);
+    // The next attempts fail, and then one does not.
+    bench.pass(10_000);
+    bench.tell(written(Some("read-only file system")));
+    assert_eq!(bench.room.snapshot().led_status, attention);
+    bench.take();
+    bench.pass(10_000);
+    bench.tell(written(None));
+    let shown = bench.room.snapshot();
+    assert_eq!(shown.banner, None);
+    assert_ne!(shown.led_status, attention);
+    let said = bench.take();
+    let again = |e: &&Effect| matches!(e, Effect::Notify(n) if n.text.contains("written again"));
+    assert_eq!(said.iter().filter(again).count(), 1);
+}
