@@ -22,8 +22,10 @@ const OWN: usize = 256 * 1024;
 pub(super) enum Room {
     /// It was added.
     Taken,
-    /// Its sender's share is used up, or all of it.
+    /// Its sender's share is used up.
     SenderIsBeyond,
+    /// Others have filled all of it, which is no fault of this sender.
+    OthersFill,
     /// The receiver cannot even hear who came and left.
     Full,
 }
@@ -66,11 +68,14 @@ impl Backlog {
             Some(sender) => {
                 let share = waiting.shares.entry(sender).or_default();
                 let beyond = share.bytes + bytes > SHARE || share.events >= SHARE_EVENTS;
-                if beyond || all > ALL {
+                if beyond {
+                    return Room::SenderIsBeyond;
+                }
+                if all > ALL {
                     if share.events == 0 {
                         waiting.shares.remove(&sender);
                     }
-                    return Room::SenderIsBeyond;
+                    return Room::OthersFill;
                 }
                 share.bytes += bytes;
                 share.events += 1;
@@ -150,6 +155,8 @@ mod tests {
             while backlog.add(Some(sender), 60_000) == Room::Taken {}
         }
         assert!(backlog.bytes() <= ALL);
+        let innocent = backlog.add(Some(Sid::new()), 60_000);
+        assert_eq!(innocent, Room::OthersFill, "nobody blames a newcomer");
         assert_eq!(backlog.add(None, 200), Room::Taken);
         while backlog.add(None, 2_000) == Room::Taken {}
         assert!(backlog.bytes() <= ALL + OWN);

@@ -218,7 +218,11 @@ impl Desk {
                                     hall.rooms.drop_of(by, Instant::now());
                                 }
                                 (Some(Room::Full), _) => hall.rooms.stuck(sid),
-                                (Some(Room::Taken | Room::SenderIsBeyond) | None, _) => {}
+                                (
+                                    Some(Room::Taken | Room::SenderIsBeyond | Room::OthersFill)
+                                    | None,
+                                    _,
+                                ) => {}
                             }
                         }
                     }
@@ -256,7 +260,7 @@ impl Seat {
         }
         match self.socket.emit(event, payload) {
             Err(SendError::Socket(SocketError::InternalChannelFull)) if by.is_some() => {
-                Room::SenderIsBeyond
+                Room::OthersFill
             }
             Err(SendError::Socket(SocketError::InternalChannelFull)) => Room::Full,
             Ok(()) | Err(SendError::Socket(SocketError::Closed)) => Room::Taken,

@@ -64,7 +64,7 @@ struct Caller {
 
 impl Caller {
     fn seat(&self) -> Seat {
-        Seat::of(self.guest)
+        Seat::of(self.guest, self.host)
     }
 }
 

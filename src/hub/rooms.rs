@@ -88,14 +88,20 @@ pub(super) struct Visitor {
 pub(super) enum Seat {
     /// One of `[hub.limits] members`.
     Any,
-    /// A host's or a box's: one of those too, or one of [`KEPT`] more.
+    /// A box's: one of those too, or one of [`KEPT`] more.
     Kept,
+    /// A host's: as many again, so that nobody's boxes keep a host out.
+    Host,
 }
 
 impl Seat {
     /// Guests are everybody who came by a guest link.
-    pub(super) fn of(guest: bool) -> Self {
-        if guest { Self::Any } else { Self::Kept }
+    pub(super) fn of(guest: bool, host: bool) -> Self {
+        match (guest, host) {
+            (_, true) => Self::Host,
+            (true, false) => Self::Any,
+            (false, false) => Self::Kept,
+        }
     }
 }
 
@@ -256,6 +262,7 @@ impl Rooms {
         let places = match seat {
             Seat::Any => self.members,
             Seat::Kept => self.members + KEPT,
+            Seat::Host => self.members + 2 * KEPT,
         };
         if !present && meeting.members.len() >= places {
             return Err(Refusal::new(
@@ -274,7 +281,7 @@ impl Rooms {
         visitor: Visitor,
         now: Instant,
     ) -> Result<(), Refusal> {
-        let seat = Seat::of(visitor.guest);
+        let seat = Seat::of(visitor.guest, visitor.host);
         self.admits(&visitor.meeting, Some(&visitor.user), seat)?;
         let same: Vec<_> = self
             .sessions
@@ -433,7 +440,9 @@ impl Rooms {
         let Some(sid) = member.map(|member| member.sid) else {
             return false;
         };
+        self.actor = Some(sid);
         self.leave(sid, now);
+        self.actor = None;
         true
     }
 
@@ -488,7 +497,9 @@ impl Rooms {
             self.joined(sid, &visitor);
             return;
         }
-        if let Err(refusal) = self.admits(meeting, Some(user), Seat::of(visitor.guest)) {
+        if let Err(refusal) =
+            self.admits(meeting, Some(user), Seat::of(visitor.guest, visitor.host))
+        {
             self.close(sid, refusal.code, &refusal.message);
             return;
         }

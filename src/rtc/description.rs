@@ -135,11 +135,15 @@ impl Reader {
         self.sections += 1;
         let mut words = value.split_ascii_whitespace();
         self.in_rejected = words.next() == Some("application");
+        let (protocol, format) = (words.nth(1), words.next());
         if !self.in_rejected {
+            // RFC 8829 section 5.1.2. What is no RTP could only be a data channel under another name.
+            if !protocol.is_some_and(|protocol| protocol.split('/').any(|part| part == "RTP")) {
+                return Err("a media section is neither RTP nor a data channel".to_owned());
+            }
             self.write("m", value);
             return Ok(());
         }
-        let (protocol, format) = (words.nth(1), words.next());
         let echoed = |word: Option<&str>, default: &str| {
             word.filter(|word| is_echoed(word))
                 .unwrap_or(default)
@@ -314,6 +318,19 @@ mod tests {
     }
 
     #[test]
+    fn a_data_channel_under_the_name_of_sound_is_refused() {
+        let line = "m=audio 9 UDP/TLS/RTP/SAVPF 111";
+        for other in [
+            "m=audio 9 UDP/DTLS/SCTP webrtc-datachannel",
+            "m=video 9 DTLS/SCTP 5000",
+            "m=audio 9",
+        ] {
+            let sdp = OFFER.replacen(line, other, 1);
+            assert!(RemoteDescription::read(&sdp).is_err(), "{other}");
+        }
+    }
+
+    #[test]
     fn data_channels_alone_are_refused() {
         let start = OFFER.find("m=audio").unwrap();
         let section = &OFFER[OFFER.find("m=application").unwrap()..OFFER.find("m=video").unwrap()];
@@ -337,7 +354,7 @@ mod tests {
             assert!(RemoteDescription::read(&sdp).is_err(), "{mid}");
         }
         let many: String = (3..40)
-            .map(|mid| format!("m=video 9 X 102\r\na=mid:{mid}\r\n"))
+            .map(|mid| format!("m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:{mid}\r\n"))
             .collect();
         assert!(RemoteDescription::read(&format!("{OFFER}{many}")).is_err());
         let odd = OFFER.replace("UDP/DTLS/SCTP webrtc-datachannel", "\u{e9} \"x\"");
