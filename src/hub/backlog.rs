@@ -68,14 +68,14 @@ impl Backlog {
             Some(sender) => {
                 let share = waiting.shares.entry(sender).or_default();
                 let beyond = share.bytes + bytes > SHARE || share.events >= SHARE_EVENTS;
-                if beyond {
-                    return Room::SenderIsBeyond;
-                }
-                if all > ALL {
+                if beyond || all > ALL {
                     if share.events == 0 {
                         waiting.shares.remove(&sender);
                     }
-                    return Room::OthersFill;
+                    return match beyond {
+                        true => Room::SenderIsBeyond,
+                        false => Room::OthersFill,
+                    };
                 }
                 share.bytes += bytes;
                 share.events += 1;
