@@ -13,7 +13,11 @@ const ALL: usize = 4 * 1024 * 1024;
 /// Bytes of one sender among them. The offers and candidates of one member for another are about 30 kB.
 const SHARE: usize = 256 * 1024;
 /// Events of one sender that may wait for one receiver.
-pub(super) const SHARE_EVENTS: usize = 256;
+const SHARE_EVENTS: usize = 256;
+/// Events of all senders that may wait for one receiver.
+const ALL_EVENTS: usize = 28 * SHARE_EVENTS;
+/// Events that the library may hold for one receiver: always some more than [`ALL_EVENTS`], for the hub's own.
+pub(super) const QUEUE: usize = 32 * SHARE_EVENTS;
 /// Bytes that the hub adds beyond [`ALL`] to say who came and left.
 const OWN: usize = 256 * 1024;
 
@@ -62,13 +66,14 @@ impl Backlog {
     pub(super) fn add(&self, by: Option<Sid>, bytes: usize) -> Room {
         let mut waiting = self.waiting();
         let all = waiting.bytes + bytes;
+        let is_full = all > ALL || waiting.events.len() >= ALL_EVENTS;
         match by {
             None if all > ALL + OWN => return Room::Full,
             None => {}
             Some(sender) => {
                 let share = waiting.shares.entry(sender).or_default();
                 let beyond = share.bytes + bytes > SHARE || share.events >= SHARE_EVENTS;
-                if beyond || all > ALL {
+                if beyond || is_full {
                     if share.events == 0 {
                         waiting.shares.remove(&sender);
                     }
@@ -114,6 +119,24 @@ impl Backlog {
         }
     }
 
+    /// The event that was added last was not given to the session after all.
+    pub(super) fn take_back(&self) {
+        let mut waiting = self.waiting();
+        let Some(Event { by, bytes }) = waiting.events.pop_back() else {
+            return;
+        };
+        waiting.bytes = waiting.bytes.saturating_sub(bytes);
+        if let Some(sender) = by
+            && let Some(share) = waiting.shares.get_mut(&sender)
+        {
+            share.bytes = share.bytes.saturating_sub(bytes);
+            share.events = share.events.saturating_sub(1);
+            if share.events == 0 {
+                waiting.shares.remove(&sender);
+            }
+        }
+    }
+
     /// Bytes that wait.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
@@ -145,6 +168,22 @@ mod tests {
         let sender = Sid::new();
         let taken = (0..5_000).filter(|_| backlog.add(Some(sender), 1) == Room::Taken);
         assert_eq!(taken.count(), SHARE_EVENTS);
+    }
+
+    #[test]
+    fn small_events_of_many_senders_leave_places_for_the_hubs_own() {
+        let backlog = Backlog::default();
+        for _ in 0..60 {
+            let sender = Sid::new();
+            while backlog.add(Some(sender), 1) == Room::Taken {}
+        }
+        let held = backlog.waiting().events.len();
+        assert_eq!(held, ALL_EVENTS);
+        assert!(QUEUE - held >= 1_000);
+        assert_eq!(backlog.add(None, 200), Room::Taken);
+        backlog.take_back();
+        assert_eq!(backlog.waiting().events.len(), held);
+        assert_eq!(backlog.bytes(), held);
     }
 
     #[test]

@@ -259,10 +259,13 @@ impl Seat {
             return room;
         }
         match self.socket.emit(event, payload) {
-            Err(SendError::Socket(SocketError::InternalChannelFull)) if by.is_some() => {
-                Room::OthersFill
+            Err(SendError::Socket(SocketError::InternalChannelFull)) => {
+                self.backlog.take_back();
+                match by {
+                    Some(_) => Room::OthersFill,
+                    None => Room::Full,
+                }
             }
-            Err(SendError::Socket(SocketError::InternalChannelFull)) => Room::Full,
             Ok(()) | Err(SendError::Socket(SocketError::Closed)) => Room::Taken,
             Err(SendError::Serialize(error)) => {
                 if UNWRITTEN.admits(event) {

@@ -20,7 +20,7 @@ use socketioxide::socket::{DisconnectReason, Sid};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until};
 
-use super::backlog::{Backlog, SHARE_EVENTS};
+use super::backlog::{Backlog, QUEUE};
 use super::desk::{Desk, LINGER, size, unauthorized};
 use super::line::Line;
 use super::payload;
@@ -40,8 +40,6 @@ pub(super) const PATH: &str = "/socket.io/";
 const PING: Duration = Duration::from_secs(5);
 /// How long a client may take to join the namespace once it has a session, and to change from polling to a WebSocket.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Events a session may hold unsent: the shares of more senders than a meeting has members.
-const QUEUE: usize = 32 * SHARE_EVENTS;
 /// Longest answer of the library that names a new session, bytes.
 const OPENING: usize = 1024;
 
